@@ -1,0 +1,116 @@
+"""Everything quaycache raises, in one tree.
+
+::
+
+    QuaycacheError
+    ├── QueryError                  a quay:// URI is wrong (a ValueError too)
+    ├── SettingsError               an option or its value is wrong (a ValueError too)
+    ├── MissingExtraError           an optional dependency is not installed
+    ├── Cancelled                   this run was cancelled while a request was under way
+    └── QuayAPIError                the server, or the way to it
+        ├── TransportError          no complete answer: network, TLS, protocol, timeout
+        ├── MalformedResponseError  an answer that is not what the API promises
+        ├── UnexpectedStatusError   a status that the API does not use: a redirect, 405, ...
+        ├── BadRequestError         400
+        ├── AuthenticationError     401, or a token that the server silently ignored
+        ├── PermissionDeniedError   403
+        ├── NotFoundError           404
+        ├── RateLimitedError        429
+        └── ServerError             5xx
+
+    KeyboardInterrupt
+    └── ResolveInterrupted          Ctrl-C during a resolve
+
+No message holds a token, and none holds a byte from the server that could steer a terminal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quaycache.model import Resolution
+
+
+class QuaycacheError(Exception):
+    """The base of every error that quaycache raises on purpose."""
+
+
+class QueryError(QuaycacheError, ValueError):
+    """A ``quay://`` URI, or a part of one, is wrong; the message names the part."""
+
+
+class SettingsError(QuaycacheError, ValueError):
+    """An option has a value that cannot be used; the message names both."""
+
+
+class MissingExtraError(QuaycacheError):
+    """An optional dependency is missing; the message names the extra to install."""
+
+
+class Cancelled(QuaycacheError):  # noqa: N818 - an outcome, named like asyncio's and trio's
+    """The run that a request belongs to was cancelled."""
+
+
+class QuayAPIError(QuaycacheError):
+    """Quay, or the way to it, gave no usable answer.
+
+    Attributes:
+        status: the HTTP status that says so; None if no complete answer came or its body does.
+        retry_after: the server's Retry-After in seconds; None if there was none. Quay sends none.
+        repository: ``namespace/repository`` whose question failed; the namespace alone if its
+            listing failed; None outside a resolve.
+        partial: what a resolve had found when this error ended it; None outside a resolve.
+    """
+
+    status: int | None = None
+    retry_after: float | None = None
+    repository: str | None = None
+    partial: Resolution | None = None
+
+
+class TransportError(QuayAPIError):
+    """No complete answer came: name resolution, connection, TLS, protocol or time-out."""
+
+
+class MalformedResponseError(QuayAPIError):
+    """An answer came that is not what the API promises."""
+
+
+class UnexpectedStatusError(QuayAPIError):
+    """A status that the API does not use, such as a redirect."""
+
+
+class BadRequestError(QuayAPIError):
+    """Status 400."""
+
+
+class AuthenticationError(QuayAPIError):
+    """Status 401, or the server treated a request with a token as anonymous.
+
+    Quay answers a missing and a private repository alike, and ignores a bad token silently.
+    """
+
+
+class PermissionDeniedError(QuayAPIError):
+    """Status 403: the token is good, but not for this repository."""
+
+
+class NotFoundError(QuayAPIError):
+    """Status 404: no such repository, or a replica that does not know it yet."""
+
+
+class RateLimitedError(QuayAPIError):
+    """Status 429, for longer than was allowed."""
+
+
+class ServerError(QuayAPIError):
+    """Status 5xx."""
+
+
+class ResolveInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a resolve; ``partial`` is what had been found."""
+
+    def __init__(self, partial: Resolution) -> None:
+        super().__init__("interrupted")
+        self.partial = partial

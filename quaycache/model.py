@@ -1,0 +1,212 @@
+"""The values that travel between the floors: frozen, slotted, without behaviour that does I/O."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+
+class Unknown(enum.Enum):
+    """The type of `UNKNOWN`."""
+
+    UNKNOWN = "unknown"
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN: Final = Unknown.UNKNOWN
+"""A listing did not say: the key was absent. That is not null, and proves nothing."""
+
+LastModified = int | None | Literal[Unknown.UNKNOWN]
+"""A repository's ``last_modified``: the newest start of any alive tag, in seconds UTC.
+
+None says that the repository has no alive tag at all.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """One row of a namespace's listing."""
+
+    name: str
+    last_modified: LastModified
+
+
+@dataclass(frozen=True, slots=True)
+class ListingPage:
+    """One page of a namespace's listing.
+
+    Attributes:
+        number: counted from 1.
+        repositories: in the server's order.
+        last: whether the walk is complete with this page.
+        checked_at: the earliest moment it can be true of, seconds UTC by the server's clock; None
+            if the server did not say the time.
+    """
+
+    number: int
+    repositories: tuple[Repository, ...]
+    last: bool
+    checked_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """An alive tag of a repository; times are seconds UTC.
+
+    Attributes:
+        start_ts: when the tag came to point at this digest.
+        end_ts: when it will expire; None if it has no expiry.
+    """
+
+    name: str
+    manifest_digest: str
+    start_ts: int
+    end_ts: int | None
+
+
+class Provenance(enum.Enum):
+    """How an answer was come by; the names of the counters in `Stats`."""
+
+    FRESH = "fresh"
+    VALIDATED = "validated"
+    PROVEN = "proven"
+    FETCHED = "fetched"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class TagAnswer:
+    """The answer for one tag of one repository.
+
+    Attributes:
+        tag: None says that the repository does not carry the tag.
+        checked_at: the earliest moment it can be true of, seconds UTC by the server's clock; None
+            if the server did not say the time.
+    """
+
+    tag: Tag | None
+    checked_at: float | None
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A repository that carries the tag.
+
+    Attributes:
+        registry: the host, and the port unless it is the scheme's own: ``quay.io``.
+        repository: ``namespace/repository``.
+        digest: of the manifest, ``sha256:...``.
+        start_ts: when the tag came to point at this digest, seconds UTC.
+        checked_at: the earliest moment the answer can be true of, seconds UTC; None if the server
+            did not say the time.
+        stale: whether the answer is past its freshness lifetime and served because no better one
+            could be had.
+    """
+
+    registry: str
+    repository: str
+    tag: str
+    digest: str
+    start_ts: int
+    checked_at: float | None
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A question without an answer.
+
+    Attributes:
+        repository: ``namespace/repository``, or the namespace alone if its listing failed.
+        error: one line.
+    """
+
+    repository: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run cost.
+
+    Attributes:
+        requests: HTTP requests sent, repeated ones included.
+        listing_pages: pages of listings received.
+        retries: requests that repeated a failed one.
+        rate_limited: answers with status 429.
+        connections: connections opened.
+    """
+
+    requests: int = 0
+    listing_pages: int = 0
+    retries: int = 0
+    rate_limited: int = 0
+    connections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The account of a resolve, one question being one tag of one repository.
+
+    Attributes:
+        repositories: repositories seen in listings.
+        found: images of the result.
+        fresh, validated, proven, fetched, stale: questions by the provenance of their answer.
+        failed: questions without an answer.
+        usage: what it cost.
+        elapsed_s: wall clock, seconds.
+    """
+
+    repositories: int = 0
+    found: int = 0
+    fresh: int = 0
+    validated: int = 0
+    proven: int = 0
+    fetched: int = 0
+    stale: int = 0
+    failed: int = 0
+    usage: Usage = field(default_factory=Usage)
+    elapsed_s: float = 0.0
+
+    @property
+    def matched(self) -> int:
+        """Questions wanted by pattern and ``since``: the sum of the six counters."""
+        return self.fresh + self.validated + self.proven + self.fetched + self.stale + self.failed
+
+    def as_dict(self) -> dict[str, int | float]:
+        """The counters as one flat object, in a fixed order, ready for JSON."""
+        return {
+            "repositories": self.repositories,
+            "matched": self.matched,
+            "found": self.found,
+            "requests": self.usage.requests,
+            "listing_pages": self.usage.listing_pages,
+            "fresh": self.fresh,
+            "validated": self.validated,
+            "proven": self.proven,
+            "fetched": self.fetched,
+            "stale": self.stale,
+            "failed": self.failed,
+            "retries": self.usage.retries,
+            "rate_limited": self.usage.rate_limited,
+            "connections": self.usage.connections,
+            "elapsed_s": round(self.elapsed_s, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What `quaycache.resolve` returns.
+
+    Attributes:
+        images: ordered by repository, then tag; none twice.
+        failures: ordered by repository; empty unless the run was told to keep going.
+    """
+
+    images: tuple[Image, ...]
+    failures: tuple[Failure, ...]
+    stats: Stats

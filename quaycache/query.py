@@ -1,0 +1,192 @@
+"""``quay://NAMESPACE/PATTERN:TAG[?since=WHEN][&token=TOKEN]`` <-> `Query`."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from urllib.parse import quote, unquote
+
+from quaycache.errors import QueryError, SettingsError
+from quaycache.names import is_namespace, is_repository, is_tag, printable
+
+SCHEME = "quay://"
+DEFAULT_PATTERN = "*"
+DEFAULT_TAG = "latest"
+MAX_TOKEN_LENGTH = 8192
+
+# `?` is a wildcard too: options begin where a key and a `=` follow it.
+_OPTIONS = re.compile(r"\?(?=[A-Za-z][A-Za-z0-9_-]*=)")
+_WILDCARD = re.compile(r"[*?\[]")
+_PATTERN = re.compile(r"[a-z0-9._/*?!\[\]-]+", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+_TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question: which repositories of `namespace` that match `pattern` carry `tag`?
+
+    Attributes:
+        pattern: a glob in the manner of `fnmatch.fnmatchcase`; ``*`` crosses ``/``.
+        since: seconds UTC; only tags that came to point at their digest then or later.
+        token: an OAuth application token; it is in no text that this class makes.
+
+    Raises:
+        QueryError: a part is wrong; the message names it.
+    """
+
+    namespace: str
+    pattern: str = DEFAULT_PATTERN
+    tag: str = DEFAULT_TAG
+    since: int | None = None
+    token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.namespace:
+            raise QueryError("the namespace is missing")
+        if not is_namespace(self.namespace):
+            raise QueryError(
+                f"'{printable(self.namespace, 60)}' is no namespace: letters, digits, '.', '_', '-'"
+            )
+        if not _PATTERN.fullmatch(self.pattern):
+            raise QueryError(
+                f"no repository name can match '{printable(self.pattern, 60)}':"
+                " lower-case letters, digits, '.', '_', '-', '/'"
+            )
+        if self.repository is not None and not is_repository(self.repository):
+            raise QueryError(f"'{printable(self.pattern, 60)}' is no repository name")
+        if not is_tag(self.tag):
+            raise QueryError(
+                f"'{printable(self.tag, 60)}' is no tag: letters, digits, '.', '_', '-',"
+                " 128 at most, '.' and '-' not first"
+            )
+
+    @property
+    def repository(self) -> str | None:
+        """The one repository this names, or None if the pattern has a wildcard."""
+        return None if _WILDCARD.search(self.pattern) else self.pattern
+
+    def matches(self, repository: str) -> bool:
+        """Whether the pattern matches a repository's name within its namespace."""
+        return fnmatchcase(repository, self.pattern)
+
+    def __str__(self) -> str:
+        """The URI that parses to this query, but for the token."""
+        since = "" if self.since is None else f"?since={quote(_format_time(self.since), safe=':')}"
+        return f"{SCHEME}{self.namespace}/{self.pattern}:{self.tag}{since}"
+
+
+def parse_query(uri: str) -> Query:
+    """The query that a ``quay://`` URI asks.
+
+    Without a pattern every repository is meant, without a tag ``latest``. Option values are
+    percent-decoded; a plus stays a plus. The options are ``since`` and ``token``.
+
+    Raises:
+        QueryError: the URI is wrong; the message names the part and never holds the token.
+    """
+    if not uri.startswith(SCHEME):
+        raise QueryError(f"'{_shown(uri)}' is not a quay:// URI: quay://NAMESPACE/GLOB:TAG")
+    options_at = _OPTIONS.search(uri)
+    place = uri[len(SCHEME) : options_at.start() if options_at else None]
+    options = _parse_options(uri[options_at.end() :], uri) if options_at else {}
+
+    def wrong(what: str) -> QueryError:
+        return QueryError(f"{what} in '{_shown(uri)}'")
+
+    namespace, _, rest = place.partition("/")
+    pattern, colon, tag = rest.rpartition(":") if ":" in rest else (rest, "", "")
+    if "&" in place:
+        raise wrong("options begin with '?', not with '&',")
+    if "@" in place:
+        raise wrong("a tag is needed, not a digest: no '@'")
+    if ":" in namespace:
+        raise wrong(
+            f"the repository pattern is missing: {SCHEME}NAMESPACE/GLOB:TAG, {SCHEME}NAMESPACE"
+        )
+    if colon and not tag:
+        raise wrong("the tag after ':' is empty")
+    if colon and not pattern:
+        raise wrong("the repository pattern before ':' is empty; '*' means every repository")
+    try:
+        return Query(
+            namespace,
+            pattern or DEFAULT_PATTERN,
+            tag or DEFAULT_TAG,
+            parse_since(options["since"]) if "since" in options else None,
+            parse_token(options["token"]) if "token" in options else None,
+        )
+    except (QueryError, SettingsError) as error:
+        raise wrong(str(error)) from None
+
+
+def parse_since(text: str) -> int:
+    """Seconds UTC of a date (its midnight, UTC) or of an RFC 3339 time, rounded up.
+
+    Raises:
+        SettingsError: `text` is neither; the message says what is.
+    """
+    try:
+        if _DATE.fullmatch(text):
+            midnight = datetime.datetime.strptime(f"{text}+0000", "%Y-%m-%d%z")
+            return int(midnight.timestamp())
+        if match := _TIME.fullmatch(text):
+            date, time, fraction, offset = match.groups()
+            offset = "+0000" if offset in "Zz" else offset.replace(":", "")
+            moment = datetime.datetime.strptime(f"{date}T{time}{offset}", "%Y-%m-%dT%H:%M:%S%z")
+            return int(moment.timestamp()) + (float(fraction or 0) > 0)
+    except (ValueError, OverflowError):
+        pass
+    raise SettingsError(
+        f"'{printable(text, 60)}' is no date: write 2026-03-01 or 2026-03-01T12:00:00Z"
+    )
+
+
+def parse_token(text: str) -> str:
+    """`text` if it can be sent as a bearer token.
+
+    Raises:
+        SettingsError: it is empty, too long, or has a character that a header cannot carry. The
+            message does not hold it.
+    """
+    if not text:
+        raise SettingsError("the token is empty")
+    if len(text) > MAX_TOKEN_LENGTH:
+        raise SettingsError(f"the token is longer than {MAX_TOKEN_LENGTH} characters")
+    if not _TOKEN.fullmatch(text):
+        raise SettingsError("the token has white space, a control or a non-ASCII character")
+    return text
+
+
+def _parse_options(text: str, uri: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in text.split("&"):
+        key, equals, value = part.partition("=")
+        if key not in ("since", "token") or not equals:
+            # What stands here may be the rest of a token that was not percent-encoded.
+            name = f"'{key}' " if re.fullmatch(r"[a-z_-]{1,20}", key) and equals else ""
+            raise QueryError(
+                f"unknown option {name}in '{_shown(uri)}': there are 'since=' and 'token='"
+            )
+        if key in options:
+            raise QueryError(f"option '{key}' is there twice in '{_shown(uri)}'")
+        options[key] = unquote(value)
+    return options
+
+
+def _format_time(seconds: int) -> str:
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    if seconds % 86400 == 0:
+        return moment.date().isoformat()
+    return moment.replace(tzinfo=None).isoformat() + "Z"
+
+
+def _shown(uri: str) -> str:
+    """The URI without its options, fit for a message: one of them is the token."""
+    place = re.split(r"[?&](?=[A-Za-z][A-Za-z0-9_-]*=)", uri, maxsplit=1)[0]
+    return printable(re.sub(r"//[^/@]*@", "//", place))

@@ -1,0 +1,77 @@
+"""Options as text -> values, and which source of a token wins."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from quaycache.errors import SettingsError
+from quaycache.names import printable
+from quaycache.query import parse_token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_MAX_TOKEN_FILE = 65536
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``5m``, ``12h`` or ``7d``.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise SettingsError(f"'{printable(text, 40)}' is no duration: write 90, 90s, 5m, 12h or 7d")
+    return float(int(match[1]) * _UNITS[match[2]])
+
+
+def parse_rate(text: str) -> float:
+    """Requests a second, more than zero.
+
+    Raises:
+        SettingsError: it is no such number.
+    """
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise SettingsError(f"'{printable(text, 40)}' is no rate limit: requests a second, over 0")
+    return rate
+
+
+def find_token(token_file: Path | None, environ: Mapping[str, str]) -> str | None:
+    """The token of a file, else that of ``QUAYCACHE_TOKEN``, else None; a URI's own beats both.
+
+    Raises:
+        SettingsError: the file cannot be read, or what was found is no token. The message names
+            where it stood, and does not hold it.
+    """
+    if token_file is not None:
+        source, text = f"token file '{printable(str(token_file))}'", _read(token_file)
+    elif environ.get("QUAYCACHE_TOKEN"):
+        source, text = "QUAYCACHE_TOKEN", environ["QUAYCACHE_TOKEN"]
+    else:
+        return None
+    try:
+        return parse_token(text.strip())
+    except SettingsError as error:
+        raise SettingsError(f"{source}: {error}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_TOKEN_FILE + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SettingsError(f"token file '{printable(str(path))}': {reason}") from None
+    if len(data) > _MAX_TOKEN_FILE:
+        raise SettingsError(f"token file '{printable(str(path))}' is too large for a token")
+    return data.decode("utf-8", "replace")
