@@ -1,0 +1,108 @@
+"""The JSON documents of Quay's API v1, field for field.
+
+The order and presence of fields is that of Quay's own serialisers (``_tag_dict`` of
+``endpoints/api/tag.py``, ``to_dict`` of ``endpoints/api/repository_models_interface.py``).
+"""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import Any
+
+from quaycache.testing.records import RepositoryRecord, TagLifetime
+
+Document = dict[str, Any]
+
+# Manifests have no content here, so all are of one size.
+_SIZE = 29
+
+
+def listing_row(
+    record: RepositoryRecord, now_ms: int, *, last_modified: bool, authenticated: bool
+) -> Document:
+    """One repository of a listing."""
+    row: Document = {
+        "namespace": record.namespace,
+        "name": record.name,
+        "description": record.description,
+        "is_public": record.public,
+        "kind": record.kind,
+        "state": record.state,
+    }
+    if last_modified:
+        row["last_modified"] = record.last_modified(now_ms)
+    if authenticated:
+        row["is_starred"] = False
+    return row
+
+
+def tag_row(lifetime: TagLifetime) -> Document:
+    """One tag of a tag listing; ``end_ts`` and ``expiration`` only where it has an end."""
+    row: Document = {
+        "name": lifetime.name,
+        "reversion": lifetime.reversion,
+        "start_ts": lifetime.start_ms // 1000,
+    }
+    if lifetime.end_ms is not None:
+        row["end_ts"] = lifetime.end_ms // 1000
+    row["manifest_digest"] = lifetime.manifest_digest
+    row["is_manifest_list"] = lifetime.manifest_list
+    row["size"] = _SIZE
+    row["last_modified"] = formatdate(lifetime.start_ms // 1000)
+    if lifetime.end_ms is not None:
+        row["expiration"] = formatdate(lifetime.end_ms // 1000)
+    if lifetime.manifest_list:
+        row["is_sparse"] = False
+        row["child_manifest_count"] = 0
+        row["present_child_count"] = 0
+        row["child_manifests_presence"] = {}
+    return row
+
+
+def repository_document(
+    record: RepositoryRecord, tags: list[TagLifetime] | None, *, may_write: bool
+) -> Document:
+    """One repository; `tags` None leaves the map of tags out."""
+    document: Document = {
+        "namespace": record.namespace,
+        "name": record.name,
+        "kind": record.kind,
+        "description": record.description,
+        "is_public": record.public,
+        "is_organization": True,
+        "is_starred": False,
+        "status_token": "",
+        "trust_enabled": False,
+        "tag_expiration_s": 1_209_600,
+        "is_free_account": True,
+        "state": record.state,
+    }
+    if tags is not None:
+        document["tags"] = {tag.name: _mapped_tag(tag) for tag in tags}
+    document["can_write"] = may_write and record.state == "NORMAL"
+    document["can_admin"] = may_write
+    return document
+
+
+def _mapped_tag(lifetime: TagLifetime) -> Document:
+    tag: Document = {
+        "name": lifetime.name,
+        "size": _SIZE,
+        "last_modified": formatdate(lifetime.start_ms // 1000),
+    }
+    if lifetime.end_ms is not None:
+        tag["expiration"] = formatdate(lifetime.end_ms // 1000)
+    tag["manifest_digest"] = lifetime.manifest_digest
+    return tag
+
+
+def error_document(status: int, error_type: str, detail: str) -> Document:
+    """What the application says with a status of 400 or more."""
+    return {
+        "detail": detail,
+        "error_message": detail,
+        "error_type": error_type,
+        "title": error_type,
+        "type": f"https://localhost/api/v1/error/{error_type}",
+        "status": status,
+    }
