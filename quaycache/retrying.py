@@ -1,0 +1,225 @@
+"""One request until it is answered or given up: status -> error, tenacity's policy over both."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from quaycache.errors import (
+    AuthenticationError,
+    BadRequestError,
+    Cancelled,
+    NotFoundError,
+    PermissionDeniedError,
+    QuayAPIError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+    UnexpectedStatusError,
+)
+from quaycache.names import printable
+from quaycache.pacing import MAX_PAUSE, Pacer
+from quaycache.payload import parse_error_text, parse_http_date, parse_retry_after
+
+if TYPE_CHECKING:
+    import ssl
+
+    from tenacity import RetryCallState
+
+    from quaycache.api_base import ApiBase
+    from quaycache.run import Run
+    from quaycache.transport import Response, Transport
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_RETRIES: Final = 3
+DEFAULT_TIMEOUT: Final = 300.0
+
+_FIRST_WAIT: Final = 0.5
+_MAX_WAIT: Final = 10.0
+
+_ERRORS: Final[dict[int, type[QuayAPIError]]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    429: RateLimitedError,
+}
+
+
+class RetryingTransport:
+    """A `Transport` that paces, repeats what is worth repeating, and raises on any status but 200.
+
+    Thread-safe. Nothing is imported or opened before the first request.
+
+    Args:
+        api_base: where to connect.
+        retries: how often one request is repeated after a failure that may pass. Refusals with
+            429 do not count: they are repeated until `timeout`.
+        timeout: seconds without any success after which a refused request is given up.
+        rate_limit: requests a second over all threads; None means as fast as the server takes.
+        ssl_context: how to verify the server; None means the environment's authorities.
+    """
+
+    def __init__(
+        self,
+        api_base: ApiBase,
+        *,
+        retries: int = DEFAULT_RETRIES,
+        timeout: float = DEFAULT_TIMEOUT,
+        rate_limit: float | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._api_base = api_base
+        self._retries = retries
+        self._timeout = timeout
+        self._ssl_context = ssl_context
+        self._pacer = Pacer(rate_limit)
+        self._lock = threading.Lock()
+        self._transport: Transport | None = None
+
+    def get(
+        self,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        run: Run,
+        *,
+        subject: str,
+        retry_not_found: bool = False,
+    ) -> Response:
+        """The answer with status 200 to one GET.
+
+        Args:
+            target: path and query, percent-encoded.
+            headers: beside Host.
+            run: counts what is sent, and can cancel it.
+            subject: what the request is about, for messages.
+            retry_not_found: whether a 404 may pass: a replica that lags does not know a new
+                repository yet.
+
+        Raises:
+            QuayAPIError: the answer was another, or there was none; the message says how often
+                it was tried, and why each time.
+            Cancelled: the run was cancelled.
+        """
+        import tenacity  # imports asyncio: half as long as a whole start without it
+
+        transport = self._open()
+        tries = _Tries(self._retries, self._timeout, self._pacer, retry_not_found)
+
+        def attempt() -> Response:
+            sent_at = self._pacer.acquire(run.cancelled)
+            if tries.failures:
+                run.count("retries")
+            try:
+                response = transport.get(target, headers, run, fresh=tries.broke())
+                if response.status != 200:
+                    raise _status_error(response)
+            except QuayAPIError as error:
+                if error.status == 429:
+                    run.count("rate_limited")
+                if error.status in (429, 503):
+                    self._pacer.refused(sent_at, error.retry_after)
+                tries.failures.append(error)
+                LOG.debug("%s: %s", subject, error)
+                raise
+            self._pacer.succeeded()
+            return response
+
+        try:
+            return tenacity.Retrying(
+                retry=tries.may_pass,
+                wait=tries.wait,
+                stop=lambda state: run.cancelled.is_set() or tries.exhausted(state),
+                sleep=tenacity.sleep_using_event(run.cancelled),
+                reraise=True,
+            )(attempt)
+        except QuayAPIError as error:
+            if run.cancelled.is_set():
+                raise Cancelled("cancelled") from None
+            raise tries.summary(subject, error) from None
+
+    def close(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        with self._lock:
+            transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def _open(self) -> Transport:
+        with self._lock:
+            if self._transport is None:
+                from quaycache.transport import Transport  # httpx takes some 100 ms to import
+
+                self._transport = Transport(self._api_base, ssl_context=self._ssl_context)
+            return self._transport
+
+
+class _Tries:
+    """The policy for one request, in the shape of tenacity's callbacks."""
+
+    def __init__(self, retries: int, timeout: float, pacer: Pacer, retry_not_found: bool) -> None:
+        self.failures: list[QuayAPIError] = []
+        self._retries = retries
+        self._timeout = timeout
+        self._pacer = pacer
+        self._retry_not_found = retry_not_found
+
+    def broke(self) -> bool:
+        """Whether the last failure was the connection's."""
+        return bool(self.failures) and isinstance(self.failures[-1], TransportError)
+
+    def may_pass(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        return isinstance(error, TransportError | ServerError | RateLimitedError) or (
+            isinstance(error, NotFoundError) and self._retry_not_found
+        )
+
+    def exhausted(self, _state: RetryCallState) -> bool:
+        if isinstance(self.failures[-1], RateLimitedError):
+            return self._pacer.silence() >= self._timeout
+        return len(self._counted()) > self._retries
+
+    def wait(self, _state: RetryCallState) -> float:
+        error = self.failures[-1]
+        if error.status in (429, 503):
+            return 0.0  # the pacer holds everybody back, this request too
+        if isinstance(error, TransportError) and len(self._counted()) == 1:
+            return 0.0  # most likely a connection that the server had closed: 1,000 requests, 5 s
+        backoff = min(_MAX_WAIT, _FIRST_WAIT * 2.0 ** (len(self._counted()) - 1))
+        wanted = min(MAX_PAUSE, error.retry_after or 0.0)
+        return max(wanted, backoff * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+
+    def summary(self, subject: str, error: QuayAPIError) -> QuayAPIError:
+        reasons = Counter(str(failure) for failure in self.failures)
+        text = f"{subject}: {error}"
+        if len(self.failures) > 1:
+            each = "; ".join(
+                reason if times == 1 else f"{reason} ({times} times)"
+                for reason, times in reasons.items()
+            )
+            text = f"{subject}: gave up after {len(self.failures)} tries: {each}"
+        summary = type(error)(text)
+        summary.status, summary.retry_after = error.status, error.retry_after
+        return summary
+
+    def _counted(self) -> list[QuayAPIError]:
+        return [error for error in self.failures if not isinstance(error, RateLimitedError)]
+
+
+def _status_error(response: Response) -> QuayAPIError:
+    status = response.status
+    kind = _ERRORS.get(status, ServerError if 500 <= status <= 599 else UnexpectedStatusError)
+    text = f"HTTP {status}"
+    if 300 <= status <= 399 and (location := response.headers.get(b"location")):
+        text += f" to {printable(location.decode('latin-1'), 120)}"
+    elif said := parse_error_text(response.body):
+        text += f" ({said})"
+    error = kind(text)
+    error.status = status
+    date = parse_http_date(response.headers.get(b"date"))
+    error.retry_after = parse_retry_after(response.headers.get(b"retry-after"), date)
+    return error

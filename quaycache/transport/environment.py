@@ -1,0 +1,61 @@
+"""What the environment says about proxies and certificates."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from quaycache.errors import SettingsError
+from quaycache.names import printable
+
+if TYPE_CHECKING:
+    import ssl
+
+    from quaycache.api_base import ApiBase
+
+
+def environment_proxy(api_base: ApiBase) -> httpx.Proxy | None:
+    """The proxy that the environment names for an API, or None.
+
+    Raises:
+        SettingsError: it names one that cannot be used. The message does not hold its password.
+    """
+    proxies = getproxies()
+    url = proxies.get(api_base.scheme) or proxies.get("all")
+    if not url or proxy_bypass(f"{api_base.host}:{api_base.port}"):
+        return None
+    name = f"{api_base.scheme}_proxy or all_proxy"
+    if "://" not in url:
+        url = f"http://{url}"
+    try:
+        proxy = httpx.Proxy(url)
+    except (ValueError, httpx.InvalidURL):
+        # Its value may hold a password.
+        raise SettingsError(
+            f"the environment's {name} is no http://, https:// or socks5:// URL"
+        ) from None
+    if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise SettingsError(
+            f"the environment's {name} names a SOCKS proxy: pip install 'httpx[socks]'"
+        )
+    return proxy
+
+
+def environment_ssl_context() -> ssl.SSLContext:
+    """A context with the usual authorities, or those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``.
+
+    Raises:
+        SettingsError: they cannot be loaded.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except (OSError, ValueError) as error:
+        named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+        raise SettingsError(
+            f"cannot load the certificates that {' or '.join(named) or 'the system'} names:"
+            f" {printable(str(error))}"
+        ) from None

@@ -1,0 +1,139 @@
+"""The pool: leases connections, and cuts the requests that are past their deadline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from quaycache.errors import Cancelled, QuaycacheError, TransportError
+from quaycache.names import printable
+from quaycache.transport.connection import Connection, Response
+from quaycache.transport.environment import environment_proxy, environment_ssl_context
+
+if TYPE_CHECKING:
+    import ssl
+
+    from quaycache.api_base import ApiBase
+    from quaycache.run import Run
+
+MAX_HTTP1_IN_FLIGHT: Final = 4
+"""Quay closes an HTTP/1.1 connection after each request and allows an address 5 a second."""
+
+
+class Transport:
+    """A pool of leased connections to one API. Thread-safe.
+
+    It carries out one attempt of one request, and holds no policy: no retry, no pace.
+
+    Args:
+        api_base: where to connect. ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are honoured.
+        ssl_context: how to verify the server; None means the usual authorities, or those of
+            ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``.
+
+    Raises:
+        SettingsError: one of those environment variables cannot be used.
+    """
+
+    def __init__(self, api_base: ApiBase, *, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._origin = f"{api_base.scheme}://{api_base.registry}"
+        self._proxy = environment_proxy(api_base)
+        self._host = api_base.registry
+        if self._proxy is not None:
+            self._host += f" through the proxy {printable(self._proxy.url.host)}"
+        # One for all connections: building one costs some 20 ms.
+        self._ssl_context = ssl_context or environment_ssl_context()
+        self._changed = threading.Condition()
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._limit: int | None = None
+        self._watched = False
+        self._closed = threading.Event()
+
+    def get(
+        self, target: str, headers: list[tuple[bytes, bytes]], run: Run, *, fresh: bool = False
+    ) -> Response:
+        """Send one GET and return its complete answer, whatever the status.
+
+        Args:
+            target: path and query, percent-encoded.
+            headers: beside Host.
+            run: counts the request and any connection it opens, and can cancel it.
+            fresh: open a connection for it: where one idle connection was dead, others may be.
+
+        Raises:
+            TransportError: no complete answer came.
+            MalformedResponseError: the body is larger than `MAX_BODY`.
+            Cancelled: the run was cancelled.
+        """
+        connection = self._lease(run, fresh)
+        healthy = False
+        try:
+            with run.abortable(connection):
+                response, version = connection.get(f"{self._origin}{target}", headers, run)
+            healthy = True
+        except QuaycacheError:
+            raise
+        except Exception as error:  # noqa: BLE001 - hostile frames raise far more than httpx.HTTPError
+            if run.cancelled.is_set():
+                raise Cancelled("cancelled") from None
+            raise TransportError(connection.describe(error, self._host)) from None
+        finally:
+            self._give_back(connection, healthy)
+        if version == b"HTTP/1.1":
+            self._limit = MAX_HTTP1_IN_FLIGHT
+        return response
+
+    def close(self) -> None:
+        """Close the idle connections, and those in use as they come back."""
+        self._closed.set()
+        with self._changed:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _lease(self, run: Run, fresh: bool) -> Connection:
+        dead = []
+        with self._changed:
+            while self._limit is not None and len(self._busy) >= self._limit:
+                self._changed.wait(0.1)
+                if run.cancelled.is_set():
+                    raise Cancelled("cancelled")
+            connection = None
+            while self._idle and not fresh and connection is None:
+                connection = self._idle.pop()
+                if connection.is_readable():
+                    dead.append(connection)
+                    connection = None
+            connection = connection or Connection(self._ssl_context, self._proxy)
+            connection.leased()
+            self._busy.add(connection)
+            if not self._watched:
+                self._watched = True
+                threading.Thread(target=self._watch, name="quaycache-watch", daemon=True).start()
+        for one in dead:
+            one.close()
+        return connection
+
+    def _give_back(self, connection: Connection, healthy: bool) -> None:
+        with self._changed:
+            self._busy.discard(connection)
+            keep = healthy and not connection.used_up and not self._closed.is_set()
+            if keep:
+                self._idle.append(connection)
+            self._changed.notify()
+        if not keep:
+            connection.close()
+
+    def _watch(self) -> None:
+        """Cut what is past its deadline, as long as anything is under way."""
+        while True:
+            self._closed.wait(1.0)
+            now = time.monotonic()
+            with self._changed:
+                late = [connection for connection in self._busy if connection.deadline < now]
+                if not self._busy:
+                    self._watched = False
+                    return
+            for connection in late:
+                connection.expire()

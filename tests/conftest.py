@@ -1,0 +1,87 @@
+"""Clients of the embedded Quay that the plugin's fixture starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from quaycache import QuayClient
+from quaycache.testing import EmbeddedQuay
+
+HANG_GUARD = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting and no proxy of whoever runs the tests reaches them."""
+    for name in os.environ:
+        if name.startswith("QUAYCACHE_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def client(embedded_quay: EmbeddedQuay) -> Iterator[QuayClient]:
+    """An anonymous client."""
+    with QuayClient(
+        api_url=embedded_quay.url, ssl_context=embedded_quay.ssl_context()
+    ) as anonymous:
+        yield anonymous
+
+
+@pytest.fixture
+def make_client(embedded_quay: EmbeddedQuay) -> Iterator[Callable[..., QuayClient]]:
+    """Makes clients with a token or other options, and closes them."""
+    made: list[QuayClient] = []
+
+    def make(token: str | None = None, **options: object) -> QuayClient:
+        made.append(
+            QuayClient(
+                token,
+                api_url=embedded_quay.url,
+                ssl_context=embedded_quay.ssl_context(),
+                **options,  # type: ignore[arg-type]  # a test's own options
+            )
+        )
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(embedded_quay: EmbeddedQuay) -> Callable[..., Finished]:
+    """Runs ``quaycache`` as its user would, in a process of its own."""
+
+    def run(*arguments: str, **environment: str) -> Finished:
+        done = subprocess.run(
+            [sys.executable, "-m", "quaycache", *arguments],
+            env=os.environ | command_environment(embedded_quay) | environment,
+            capture_output=True,
+            text=True,
+            timeout=HANG_GUARD,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def command_environment(quay: EmbeddedQuay) -> dict[str, str]:
+    """What a command needs to talk to the embedded Quay."""
+    return {"QUAYCACHE_API_URL": quay.url, "SSL_CERT_FILE": quay.ca_file}

@@ -1,0 +1,226 @@
+"""The pacer in virtual time, against nginx's limit as nginx computes it."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+
+from quaycache.errors import Cancelled
+from quaycache.pacing import MAX_PAUSE, Pacer
+
+
+@dataclass
+class Bucket:
+    """``limit_req rate burst nodelay``: a refused request does not count."""
+
+    rate: float
+    burst: float
+    excess: float = 0.0
+    last: float | None = None
+
+    def admits(self, now: float) -> bool:
+        if self.last is None:
+            self.last = now
+            return True
+        excess = max(0.0, self.excess - self.rate * (now - self.last) + 1)
+        if excess > self.burst:
+            return False
+        self.excess, self.last = excess, now
+        return True
+
+
+@dataclass
+class Simulation:
+    """Workers that share a pacer, in a time of their own."""
+
+    requests: int
+    workers: int
+    buckets: list[Bucket]
+    latency: float
+    rate_limit: float | None = None
+    now: float = 0.0
+    refused: int = 0
+    sent: list[float] = field(default_factory=list)
+
+    def run(self) -> float:
+        """Seconds until every request has succeeded."""
+        pacer = Pacer(self.rate_limit, clock=lambda: self.now, jitter=lambda: 1.1)
+        todo = self.requests
+        order = iter(range(10**9))
+        events: list[tuple[float, int, Iterator[float]]] = []
+
+        def worker(number: int) -> Iterator[float]:
+            nonlocal todo
+            while todo:
+                todo -= 1
+                while True:
+                    slot = pacer.reserve()
+                    if slot.at > self.now:
+                        yield slot.at
+                    if not pacer.holds(slot):
+                        continue
+                    self.sent.append(self.now)
+                    left = self.now
+                    admitted = self.buckets[number % len(self.buckets)].admits(self.now)
+                    yield self.now + (self.latency if admitted else 0.002)
+                    if admitted:
+                        pacer.succeeded()
+                        break
+                    self.refused += 1
+                    pacer.refused(left, None)
+
+        for number in range(self.workers):
+            heapq.heappush(events, (0.0, next(order), worker(number)))
+        while events:
+            when, _, process = heapq.heappop(events)
+            self.now = max(self.now, when)
+            again = next(process, None)
+            if again is not None:
+                heapq.heappush(events, (again, next(order), process))
+        return self.now
+
+
+def ideal(requests: int, limit: Bucket) -> float:
+    return (requests - limit.burst - 1) / limit.rate
+
+
+@pytest.mark.parametrize("workers", [4, 16, 64])
+@pytest.mark.parametrize(
+    ("requests", "rate", "burst"),
+    [
+        (152, 10, 25),
+        (152, 5, 25),
+        (500, 10, 25),
+        (500, 50, 100),
+        (1000, 3, 5),
+        (2000, 50, 100),
+        (500, 60, 25),
+    ],
+)
+@pytest.mark.parametrize("latency", [0.02, 0.1])
+def test_a_limit_by_address_costs_at_most_a_quarter_more_than_the_best_possible(
+    requests: int, rate: float, burst: float, workers: int, latency: float
+) -> None:
+    limit = Bucket(rate, burst)
+    simulation = Simulation(requests, workers, [limit], latency)
+    best = max(ideal(requests, limit), requests * latency / workers)
+    assert simulation.run() <= 1.25 * best
+    assert simulation.refused <= workers + requests / 10
+
+
+def test_no_burst_after_a_pause() -> None:
+    simulation = Simulation(300, 64, [Bucket(10, 25)], 0.02)
+    simulation.run()
+    first_refusal = simulation.sent[26]
+    later = [moment for moment in simulation.sent if moment > first_refusal + 0.25]
+    gaps = [b - a for a, b in pairwise(later)]
+    assert min(gaps) > 0.005, "they leave one by one, at the pace"
+
+
+def test_limits_by_connection_are_left_alone_while_nothing_is_refused() -> None:
+    simulation = Simulation(500, 16, [Bucket(50, 100) for _ in range(16)], 0.1)
+    assert simulation.run() == pytest.approx(32 * 0.1)
+    assert simulation.refused == 0
+
+
+def test_rate_limit_spaces_requests() -> None:
+    simulation = Simulation(100, 8, [Bucket(1000, 1000)], 0.01, rate_limit=20)
+    simulation.run()
+    gaps = [b - a for a, b in pairwise(simulation.sent)]
+    assert min(gaps) == pytest.approx(0.05)
+    assert max(gaps) == pytest.approx(0.05)
+
+
+def test_rate_limit_is_a_ceiling_for_the_climb() -> None:
+    simulation = Simulation(400, 8, [Bucket(1000, 0)], 0.01, rate_limit=20)
+    simulation.run()
+    assert simulation.now == pytest.approx(400 / 20, rel=0.05)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def pause_after(pacer: Pacer, clock: Clock, retry_after: float | None) -> float:
+    sent = pacer.reserve().at
+    clock.now = max(clock.now, sent) + 0.001
+    pacer.refused(sent, retry_after)
+    return pacer.reserve().at - clock.now
+
+
+def test_retry_after_is_taken_and_capped(clock: Clock) -> None:
+    for wanted, pause in [(2.0, 2.0), (0.0, 0.0), (1e9, MAX_PAUSE)]:
+        pacer = Pacer(clock=clock, jitter=lambda: 1.0)
+        assert pause_after(pacer, clock, wanted) == pytest.approx(pause)
+
+
+def test_own_pauses_double_until_something_succeeds(clock: Clock) -> None:
+    pacer = Pacer(clock=clock, jitter=lambda: 1.0)
+    pauses = []
+    for _ in range(9):
+        pauses.append(pause_after(pacer, clock, None))
+        clock.now += pauses[-1] + 10  # past the slot that the look reserved
+    assert pauses == pytest.approx([0.25, 0.5, 1, 2, 4, 8, 16, 30, 30])
+    pacer.succeeded()
+    assert pause_after(pacer, clock, None) == pytest.approx(0.25)
+
+
+def test_refusals_without_a_success_between_do_not_halve_again(clock: Clock) -> None:
+    pacer = Pacer(clock=clock, jitter=lambda: 1.0)
+    for _ in range(5):
+        pause_after(pacer, clock, None)
+        clock.now += 100
+    clock.now += 1000
+    first, second = pacer.reserve(), pacer.reserve()
+    assert second.at - first.at < 0.2
+
+
+def test_refusals_of_one_burst_are_one_event(clock: Clock) -> None:
+    pacer = Pacer(clock=clock, jitter=lambda: 1.0)
+    slots = [pacer.reserve() for _ in range(10)]
+    clock.now += 0.1
+    for slot in slots:
+        pacer.refused(slot.at, None)
+    assert pacer.reserve().at - clock.now == pytest.approx(0.25)
+
+
+def test_slots_reserved_before_a_refusal_are_void(clock: Clock) -> None:
+    pacer = Pacer(10, clock=clock)
+    sent, waiting = pacer.reserve(), pacer.reserve()
+    assert pacer.holds(waiting)
+    clock.now += 0.01
+    pacer.refused(sent.at, None)
+    assert not pacer.holds(waiting)
+
+
+def test_silence_is_counted_from_the_last_success(clock: Clock) -> None:
+    pacer = Pacer(clock=clock)
+    assert pacer.silence() == 0
+    pacer.reserve()
+    clock.now += 5
+    assert pacer.silence() == 5
+    pacer.succeeded()
+    clock.now += 2
+    assert pacer.silence() == 2
+
+
+def test_waiting_ends_with_the_run() -> None:
+    pacer = Pacer(0.001)
+    cancelled = threading.Event()
+    pacer.acquire(cancelled)
+    threading.Timer(0.05, cancelled.set).start()
+    with pytest.raises(Cancelled):
+        pacer.acquire(cancelled)
