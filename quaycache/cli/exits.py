@@ -1,0 +1,36 @@
+"""The exit codes, and leaving on time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from typing import Final, NoReturn
+
+SUCCESS: Final = 0
+FAILURE: Final = 1
+USAGE: Final = 2
+PARTIAL: Final = 3
+INTERRUPTED: Final = 130
+
+# Seconds for cancelled workers to end by themselves.
+_GRACE: Final = 0.3
+
+
+def leave(code: int) -> NoReturn:
+    """Exit with `code`, within a moment even if a worker hangs in name resolution.
+
+    The interpreter would wait for every worker, and nothing can wake one that looks up a host.
+    """
+    until = time.monotonic() + _GRACE
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                for stream in (sys.stdout, sys.stderr):
+                    with contextlib.suppress(OSError):  # its reader has gone
+                        stream.flush()
+                os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,57 @@
+"""A `Resolution` as text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from quaycache.model import Image, Resolution, Stats
+
+
+def _text(resolution: Resolution) -> Iterator[str]:
+    for image in resolution.images:
+        yield f"{image.registry}/{image.repository}:{image.tag}"
+
+
+def _digest(resolution: Resolution) -> Iterator[str]:
+    for image in resolution.images:
+        yield f"{image.registry}/{image.repository}@{image.digest}"
+
+
+def _json(resolution: Resolution) -> Iterator[str]:
+    document = {
+        "images": [_image(image) for image in resolution.images],
+        "failures": [asdict(failure) for failure in resolution.failures],
+        "stats": resolution.stats.as_dict(),
+    }
+    yield json.dumps(document, indent=2)
+
+
+def _jsonl(resolution: Resolution) -> Iterator[str]:
+    for image in resolution.images:
+        yield json.dumps(_image(image))
+
+
+FORMATS: dict[str, Callable[[Resolution], Iterator[str]]] = {
+    "text": _text,
+    "digest": _digest,
+    "json": _json,
+    "jsonl": _jsonl,
+}
+"""By the value of ``--output``: the lines to print."""
+
+
+def stats_line(stats: Stats) -> str:
+    """The counters in one line, ``name=value`` each."""
+    return " ".join(f"{name}={value}" for name, value in stats.as_dict().items())
+
+
+def _image(image: Image) -> dict[str, Any]:
+    fields = asdict(image)
+    if image.checked_at is not None:
+        fields["checked_at"] = round(image.checked_at, 3)
+    return fields

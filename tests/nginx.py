@@ -1,0 +1,139 @@
+"""A real front end: nginx before the embedded Quay, with the limits that Quay's own has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+from quaycache.testing import EmbeddedQuay
+
+_PATHS = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+
+_CONFIGURATION = """
+daemon off;
+master_process off;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log warn;
+events {{ worker_connections 2048; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    map $http2 $http1_key {{ "" $binary_remote_addr; default ""; }}
+    map $http2 $http2_key {{ "" ""; default $connection; }}
+    limit_req_zone $http1_key zone=http1:1m rate=5r/s;
+    limit_req_zone $http2_key zone=http2:1m rate=50r/s;
+    limit_req_zone $binary_remote_addr zone=address:1m rate={address_rate}r/s;
+    limit_req_status 429;
+    upstream quay {{ server {upstream}; keepalive 128; }}
+    server {{
+        listen 127.0.0.1:{port} ssl {http2};
+        ssl_certificate {directory}/chain.pem;
+        ssl_certificate_key {directory}/key.pem;
+        http2_max_concurrent_streams 128;
+        keepalive_requests 1000;
+        keepalive_timeout 5s;
+        location /api/ {{
+            keepalive_disable none;
+            {keepalive}
+            {limits}
+            proxy_pass https://quay;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+        }}
+    }}
+}}
+"""
+
+QUAYS_LIMITS = "limit_req zone=http1 burst=25 nodelay; limit_req zone=http2 burst=100 nodelay;"
+
+
+@dataclass(frozen=True)
+class Nginx:
+    """A running nginx."""
+
+    url: str
+    ca_file: str
+
+
+def program() -> str | None:
+    """The path of nginx, or None."""
+    return shutil.which("nginx", path=_PATHS)
+
+
+@contextmanager
+def nginx_before(
+    quay: EmbeddedQuay,
+    directory: Path,
+    *,
+    http2: bool = True,
+    limits: str = QUAYS_LIMITS,
+    address_rate: int = 10,
+) -> Iterator[Nginx]:
+    """nginx on loopback while the body runs.
+
+    Args:
+        directory: for its configuration and files.
+        http2: whether it speaks HTTP/2 at all.
+        limits: ``limit_req`` directives; the zone ``address`` has `address_rate` requests a second.
+    """
+    found = program()
+    if found is None:
+        raise FileNotFoundError("nginx is not installed")
+    # What ends connections here is nginx; the server behind it keeps them.
+    quay.configure(close_http1=False, connection_requests=None, idle_timeout=None)
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(directory / "key.pem")
+    for number, part in enumerate(certificate.cert_chain_pems):
+        part.write_to_path(directory / "chain.pem", append=number > 0)
+    authority.cert_pem.write_to_path(directory / "ca.pem")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    configuration = directory / "nginx.conf"
+    configuration.write_text(
+        _CONFIGURATION.format(
+            directory=directory,
+            upstream=quay.url.removeprefix("https://"),
+            port=port,
+            http2="http2" if http2 else "",
+            keepalive="" if http2 else "keepalive_timeout 0;",
+            limits=limits,
+            address_rate=address_rate,
+        )
+    )
+    process = subprocess.Popen(
+        [found, "-e", str(directory / "error.log"), "-c", str(configuration)],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        _wait_until_it_listens(process, port)
+        yield Nginx(f"https://127.0.0.1:{port}", str(directory / "ca.pem"))
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
+    until = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            continue
+        return
+    raise RuntimeError("nginx does not listen")

@@ -1,0 +1,268 @@
+"""The command as its user meets it: a process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from quaycache.testing import EmbeddedQuay, Fault
+from tests.conftest import HANG_GUARD, Finished, command_environment
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture
+def kolla(embedded_quay: EmbeddedQuay) -> EmbeddedQuay:
+    """A namespace with three repositories, two of which carry v1."""
+    embedded_quay.registry.push("kolla", "nova-api", "v1")
+    embedded_quay.registry.push("kolla", "glance", "v1")
+    embedded_quay.registry.push("kolla", "other", "v2")
+    return embedded_quay
+
+
+class TestOutput:
+    def test_text(self, kolla: EmbeddedQuay, command: Command) -> None:
+        host = kolla.url.removeprefix("https://")
+        done = command("resolve", "quay://kolla/*:v1")
+        assert done == Finished(0, f"{host}/kolla/glance:v1\n{host}/kolla/nova-api:v1\n", "")
+
+    def test_digest(self, kolla: EmbeddedQuay, command: Command) -> None:
+        digest = kolla.registry.push("kolla", "glance", "v3")
+        host = kolla.url.removeprefix("https://")
+        done = command("resolve", "-o", "digest", "quay://kolla/*:v3")
+        assert done == Finished(0, f"{host}/kolla/glance@{digest}\n", "")
+
+    def test_json(self, kolla: EmbeddedQuay, command: Command) -> None:
+        kolla.configure(faults=[Fault(kind="status", status=403, match="/other/")])
+        done = command("resolve", "-o", "json", "--keep-going", "quay://kolla/*:v1")
+        assert done.code == 3
+        document = json.loads(done.out)
+        assert list(document) == ["images", "failures", "stats"]
+        assert [list(image) for image in document["images"]] == [
+            ["registry", "repository", "tag", "digest", "start_ts", "checked_at", "stale"]
+        ] * 2
+        assert [image["repository"] for image in document["images"]] == [
+            "kolla/glance",
+            "kolla/nova-api",
+        ]
+        assert [list(failure) for failure in document["failures"]] == [["repository", "error"]]
+        assert " ".join(document["stats"]) == (
+            "repositories matched found requests listing_pages fresh validated proven fetched"
+            " stale failed retries rate_limited connections elapsed_s"
+        )
+
+    def test_json_when_nothing_matched(self, kolla: EmbeddedQuay, command: Command) -> None:
+        assert kolla.counters().requests == 0
+        done = command("resolve", "-o", "json", "quay://kolla/*:never")
+        assert done.code == 0
+        assert json.loads(done.out)["images"] == []
+
+    def test_jsonl(self, kolla: EmbeddedQuay, command: Command) -> None:
+        assert kolla.counters().requests == 0
+        done = command("resolve", "-o", "jsonl", "quay://kolla/*:v1")
+        assert [json.loads(line)["repository"] for line in done.out.splitlines()] == [
+            "kolla/glance",
+            "kolla/nova-api",
+        ]
+
+    def test_stats_are_on_stderr(self, kolla: EmbeddedQuay, command: Command) -> None:
+        assert kolla.counters().requests == 0
+        done = command("resolve", "--stats", "quay://kolla/*:v1")
+        assert len(done.out.splitlines()) == 2
+        assert "repositories=3 matched=3 found=2 requests=4 listing_pages=1" in done.err
+
+    def test_verbose(self, kolla: EmbeddedQuay, command: Command) -> None:
+        assert kolla.counters().requests == 0
+        done = command("resolve", "-v", "quay://kolla/*:v1")
+        assert done.err.splitlines() == [
+            "info: 3 of 3 repositories to be checked, with 4 workers",
+            "info: 2 of 3 repositories carry the tag",
+        ]
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [
+            (["quay://kolla/*:"], "the tag after ':' is empty"),
+            (["quay://kolla/x@sha256:00"], "not a digest"),
+            ([], "Missing argument"),
+            (["-j", "0", "quay://kolla"], "0 is not in the range"),
+            (["--since", "soon", "quay://kolla"], "'soon' is no date"),
+            (["--api-url", "quay.lan", "quay://kolla"], "write it as https://"),
+            (["--token-file", "/nowhere/token", "quay://kolla"], "No such file"),
+            (["--timeout", "long", "quay://kolla"], "is no duration"),
+            (["--rate-limit", "0", "quay://kolla"], "is no rate limit"),
+            (["--rate-limit", "nan", "quay://kolla"], "is no rate limit"),
+            (["--output", "xml", "quay://kolla"], "'xml'"),
+            (["--outputs", "quay://kolla"], "No such option"),
+        ],
+    )
+    def test_one_line_and_exit_2(
+        self, embedded_quay: EmbeddedQuay, command: Command, arguments: list[str], reason: str
+    ) -> None:
+        done = command("resolve", *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert reason in done.err
+        assert len(done.err.splitlines()) == 1
+        assert embedded_quay.counters().requests == 0
+
+    def test_environment(self, kolla: EmbeddedQuay, command: Command) -> None:
+        assert kolla.counters().requests == 0
+        done = command(
+            "resolve", "quay://kolla/*:v1", QUAYCACHE_OUTPUT="jsonl", QUAYCACHE_STATS="1"
+        )
+        assert done.out.startswith("{")
+        assert "requests=4" in done.err
+        done = command("resolve", "quay://kolla/*:v1", QUAYCACHE_PARALLEL="many")
+        assert done.code == 2
+        assert "QUAYCACHE_PARALLEL" in done.err
+
+    def test_version_and_help(self, command: Command) -> None:
+        assert command("--version").out.startswith("quaycache 0.")
+        for arguments in (["--help"], ["resolve", "--help"], ["demo", "-h"]):
+            done = command(*arguments)
+            assert (done.code, done.err) == (0, "")
+            assert "Usage: quaycache" in done.out
+
+    def test_every_option_of_resolve_is_read_from_the_environment(self) -> None:
+        from quaycache.cli.resolve import resolve
+
+        for parameter in resolve.params:
+            if parameter.name != "uris":
+                assert str(parameter.envvar).startswith("QUAYCACHE_"), parameter.name
+
+    @pytest.mark.parametrize(
+        ("missing", "arguments", "extra"),
+        [("click", ["--version"], "quaycache[cli]"), ("trustme", ["demo"], "testing")],
+    )
+    def test_missing_extra_is_one_line(
+        self, missing: str, arguments: list[str], extra: str
+    ) -> None:
+        program = (
+            "import importlib.util as util, sys; real = util.find_spec\n"
+            f"util.find_spec = lambda name, *a: None if name == {missing!r} else real(name, *a)\n"
+            f"sys.argv[1:] = {arguments!r}\n"
+            "from quaycache.cli import main; main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert extra in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+class TestToken:
+    def test_uri_beats_file_beats_environment(
+        self, embedded_quay: EmbeddedQuay, command: Command, tmp_path: Path
+    ) -> None:
+        registry = embedded_quay.registry
+        for user in ("uri", "file", "environment"):
+            registry.create_repository(user, "private", public=False)
+            registry.push(user, "private", "v1")
+            registry.add_user(user, f"token-{user}", namespaces=[user])
+        file = tmp_path / "token"
+        file.write_text("token-file\n")
+
+        def sees(user: str, *options: str, uri_token: str = "") -> bool:
+            done = command(
+                "resolve",
+                *options,
+                f"quay://{user}/private:v1{uri_token}",
+                QUAYCACHE_TOKEN="token-environment",
+            )
+            assert "token-" not in done.out + done.err
+            return done.code == 0
+
+        assert sees("environment")
+        assert sees("file", "--token-file", str(file))
+        assert not sees("environment", "--token-file", str(file))
+        assert sees("uri", "--token-file", str(file), uri_token="?token=token-uri")
+        assert not sees("file", "--token-file", str(file), uri_token="?token=token-uri")
+
+
+class TestFailure:
+    def test_failure_is_one_line(self, kolla: EmbeddedQuay, command: Command) -> None:
+        kolla.configure(faults=[Fault(kind="status", status=500, match="/other/")])
+        done = command("resolve", "--retries", "1", "quay://kolla/*:v1")
+        assert (done.code, done.out) == (1, "")
+        assert len(done.err.splitlines()) == 1
+        assert done.err.startswith("error: kolla/other:v1: gave up after 2 tries: HTTP 500")
+
+    def test_no_network(self, command: Command) -> None:
+        done = command(
+            "resolve", "--retries", "0", "quay://kolla", QUAYCACHE_API_URL="https://127.0.0.1:1"
+        )
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("error: listing of kolla: cannot connect to 127.0.0.1:1")
+        assert len(done.err.splitlines()) == 1
+
+    def test_keep_going_with_nothing_answered(self, kolla: EmbeddedQuay, command: Command) -> None:
+        kolla.configure(faults=[Fault(kind="status", status=403)])
+        done = command("resolve", "--keep-going", "quay://kolla/*:v1")
+        assert (done.code, done.out) == (1, "")
+        assert len(done.err.splitlines()) == 1
+
+    def test_anonymous_and_empty(self, command: Command) -> None:
+        done = command("resolve", "quay://misspelt")
+        assert (done.code, done.out) == (0, "")
+        assert done.err.startswith("warning: misspelt shows no repository")
+        assert command("resolve", "-q", "quay://misspelt").err == ""
+
+    def test_closed_pipe_is_quiet(self, kolla: EmbeddedQuay) -> None:
+        kolla.registry.populate("many", 400)
+        script = f'"{sys.executable}" -m quaycache resolve -j 16 quay://many | head -n 1'
+        done = subprocess.run(
+            ["/bin/sh", "-c", script],
+            env=os.environ | command_environment(kolla),
+            capture_output=True,
+            text=True,
+            timeout=HANG_GUARD,
+            check=True,
+        )
+        assert len(done.stdout.splitlines()) == 1
+        assert done.stderr == ""
+
+    def test_broken_certificate_file(self, kolla: EmbeddedQuay, command: Command) -> None:
+        assert kolla.counters().requests == 0
+        done = command("resolve", "quay://kolla", SSL_CERT_FILE="/nowhere/ca.pem")
+        assert done.code == 2
+        assert "SSL_CERT_FILE" in done.err
+        assert len(done.err.splitlines()) == 1
+
+
+class TestInterrupt:
+    def test_ctrl_c_while_the_server_is_silent(self, kolla: EmbeddedQuay) -> None:
+        kolla.registry.populate("many", 50)
+        kolla.configure(faults=[Fault(kind="hang", endpoint="tag")])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "quaycache", "resolve", "-j", "16", "quay://many"],
+            env=os.environ | command_environment(kolla),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while kolla.counters().tag < 16:
+            assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=HANG_GUARD)
+        assert time.monotonic() - began < 10, "a guard: it takes a fraction of a second"
+        assert (process.returncode, out, err) == (130, "", "error: interrupted\n")
+        assert kolla.counters().tag == 16
+
+
+def test_demo(command: Command) -> None:
+    done = command("demo", "-j", "32")
+    assert (done.code, done.err) == (0, "")
+    rows = [line.split() for line in done.out.splitlines()[3:]]
+    assert [(row[0], row[1], row[2]) for row in rows] == [("1", "50", "101"), ("32", "50", "101")]
