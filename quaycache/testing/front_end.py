@@ -1,6 +1,7 @@
 """One request -> what goes back and when: nginx and Quay's web application in front of a registry.
 
-No I/O: what it knows of the connection comes in with the request.
+No I/O: what it knows of the connection comes in with the request. Rate limits go by the
+monotonic clock, everything else by the registry's.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
@@ -63,14 +64,9 @@ class Request:
 
 
 class FrontEnd:
-    """The behaviour of one Quay: a registry, its settings and its counters.
+    """The behaviour of one Quay: a registry, its settings and its counters."""
 
-    Args:
-        monotonic: the clock of the rate limits, in seconds.
-    """
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
@@ -135,7 +131,7 @@ class FrontEnd:
             http2=request.http2,
             connection=request.connection,
             address=request.address,
-            now_ms=int(self._monotonic() * 1000),
+            now_ms=int(time.monotonic() * 1000),
         )
 
     def _retry_after(self) -> Headers:

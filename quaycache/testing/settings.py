@@ -34,10 +34,12 @@ FaultKind = Literal[
 class Fault:
     """Something that goes wrong with requests; the first fault that applies is the one that does.
 
+    Requests of the API's three endpoints only, and none that a rate limit has refused.
+
     What each kind does:
 
-    - ``status``: `status`, as JSON from the application (500 and below 429) or HTML from the
-      front end (429, 502, 503, 504).
+    - ``status``: `status`, in HTML from the front end (429, 502, 503, 504) or in JSON from the
+      application (any other).
     - ``reset``: RST_STREAM instead of an answer; over HTTP/1.1 a dropped connection.
     - ``drop``: the connection is dropped instead of an answer.
     - ``hang``: never an answer.
@@ -115,8 +117,9 @@ class Settings:
     """How the embedded Quay behaves; the defaults are Quay's, without limits, delays or faults.
 
     Attributes:
-        latency: seconds from a request to its answer. The registry is read when the request
-            arrives and ``date`` when the answer leaves: the least favourable order for a cache.
+        latency: seconds from a request to its answer; a 429 comes at once. The registry is read
+            when the request arrives and ``date`` when the answer leaves: the least favourable
+            order for a cache.
         listing_latency: instead of `latency`, for the listing.
         tag_latency: instead of `latency`, for the tag endpoint.
         jitter: up to so many seconds more, drawn evenly from the seeded generator.

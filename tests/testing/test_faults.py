@@ -11,6 +11,7 @@ import pytest
 from quaycache.testing import EmbeddedQuay, Fault
 
 from .conftest import Connect
+from .raw_http2 import RawHttp2
 from .reader import LISTING
 
 LISTED = "/api/v1/repository?namespace=kolla&public=true&last_modified=true"
@@ -132,7 +133,7 @@ def test_a_hanging_request_is_never_answered(connect: Connect, embedded_quay: Em
 @pytest.mark.parametrize("kind", ["truncate", "truncate_unsized"])
 def test_a_truncated_body(either: httpx.Client, embedded_quay: EmbeddedQuay, kind: str) -> None:
     whole = either.get(TAG).content
-    embedded_quay.configure(faults=[{"kind": kind}], close_http1=False)
+    embedded_quay.configure(faults=[{"kind": kind}], close_http1=False, idle_timeout=None)
     if kind == "truncate":
         with pytest.raises(httpx.ProtocolError):
             either.get(TAG)
@@ -167,12 +168,12 @@ def test_a_huge_body_is_as_long_as_it_says_and_good_json(
     assert answer.json()["tags"][0]["name"] == "v1"
 
 
-def test_a_huge_body_is_never_shorter_than_the_answer(
-    either: httpx.Client, embedded_quay: EmbeddedQuay
-) -> None:
-    whole = either.get(TAG).content
+def test_a_huge_body_is_never_shorter_than_the_answer(embedded_quay: EmbeddedQuay) -> None:
     embedded_quay.configure(faults=[{"kind": "huge", "size": 1}])
-    assert either.get(TAG).content == whole
+    with RawHttp2(embedded_quay) as raw:
+        stream = raw.request(TAG)
+        raw.wait_for_answer(stream)
+        assert json.loads(raw.body(stream))["tags"][0]["name"] == "v1"
 
 
 def test_a_huge_body_is_a_gigabyte_that_waits_for_its_reader(
