@@ -166,7 +166,8 @@ class TestRetries:
         message = str(caught.value)
         assert message.startswith("kolla/a:latest: gave up after 4 tries: HTTP 500")
         assert "; HTTP 502; the connection to 127.0.0.1:" in message
-        assert message.endswith("(2 times)")
+        # A drop shows as an end of file or as a reset: two that differ are named one by one.
+        assert message.endswith("(2 times)") != (message.count(" broke: ") == 2)
 
     def test_403_is_not_retried(self, embedded_quay: EmbeddedQuay, make_client: MakeClient) -> None:
         embedded_quay.configure(faults=[Fault(kind="status", status=403)])
