@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from quaycache.version import __version__
 
 if TYPE_CHECKING:
+    from quaycache.cached import CachedQuayClient as CachedQuayClient
     from quaycache.client import QuayClient as QuayClient
     from quaycache.errors import AuthenticationError as AuthenticationError
     from quaycache.errors import BadRequestError as BadRequestError
     from quaycache.errors import MalformedResponseError as MalformedResponseError
     from quaycache.errors import NotFoundError as NotFoundError
+    from quaycache.errors import NotStoredError as NotStoredError
     from quaycache.errors import PermissionDeniedError as PermissionDeniedError
     from quaycache.errors import QuayAPIError as QuayAPIError
     from quaycache.errors import QuaycacheError as QuaycacheError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from quaycache.errors import ResolveInterrupted as ResolveInterrupted
     from quaycache.errors import ServerError as ServerError
     from quaycache.errors import SettingsError as SettingsError
+    from quaycache.errors import StoreError as StoreError
     from quaycache.errors import TransportError as TransportError
     from quaycache.errors import UnexpectedStatusError as UnexpectedStatusError
     from quaycache.events import Checked as Checked
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from quaycache.events import Event as Event
     from quaycache.events import Listener as Listener
     from quaycache.events import PageListed as PageListed
+    from quaycache.freshness import Mode as Mode
+    from quaycache.freshness import Policy as Policy
     from quaycache.model import UNKNOWN as UNKNOWN
     from quaycache.model import Failure as Failure
     from quaycache.model import Image as Image
@@ -50,14 +55,17 @@ if TYPE_CHECKING:
     from quaycache.query import parse_query as parse_query
     from quaycache.resolver import resolve as resolve
     from quaycache.resolver import resolve_quay_uri as resolve_quay_uri
+    from quaycache.store.disk import DiskStore as DiskStore
 
 _MODULES = {
+    "cached": ("CachedQuayClient",),
     "client": ("QuayClient",),
     "errors": (
         "AuthenticationError",
         "BadRequestError",
         "MalformedResponseError",
         "NotFoundError",
+        "NotStoredError",
         "PermissionDeniedError",
         "QuayAPIError",
         "QuaycacheError",
@@ -66,10 +74,12 @@ _MODULES = {
         "ResolveInterrupted",
         "ServerError",
         "SettingsError",
+        "StoreError",
         "TransportError",
         "UnexpectedStatusError",
     ),
     "events": ("Checked", "ChecksPlanned", "Event", "Listener", "PageListed"),
+    "freshness": ("Mode", "Policy"),
     "model": (
         "UNKNOWN",
         "Failure",
@@ -85,6 +95,7 @@ _MODULES = {
     ),
     "query": ("Query", "parse_query"),
     "resolver": ("resolve", "resolve_quay_uri"),
+    "store.disk": ("DiskStore",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -83,6 +82,8 @@ def parse_api_base(text: str) -> ApiBase:
 
 
 def _is_loopback(host: str) -> bool:
+    import ipaddress  # hardly ever: https is the rule
+
     if host == "localhost":
         return True
     try:

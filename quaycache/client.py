@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -20,20 +20,26 @@ from quaycache.model import ListingPage, Provenance, TagAnswer
 from quaycache.names import is_namespace, is_repository, is_tag, printable
 from quaycache.payload import (
     ListingPayload,
-    parse_http_date,
     parse_listing,
     parse_tag,
     parse_tag_fields,
 )
 from quaycache.query import parse_token
-from quaycache.retrying import DEFAULT_RETRIES, DEFAULT_TIMEOUT, RetryingTransport
+from quaycache.retrying import (
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT,
+    RetryingTransport,
+    checked_at_of,
+)
 from quaycache.run import Run
+from quaycache.store.keys import identity_of
 from quaycache.version import __version__
 
 if TYPE_CHECKING:
     import ssl
     from types import TracebackType
 
+    from quaycache.model import Listed, Repository
     from quaycache.transport import Response
 
 MAX_PAGES: Final = 10_000
@@ -106,6 +112,16 @@ class QuayClient:
         self._transport.close()
 
     @property
+    def api_url(self) -> str:
+        """The API that it asks, normalised."""
+        return str(self._api_base)
+
+    @property
+    def identity(self) -> str:
+        """Who asks: ``anon``, or a digest of the token, from which that cannot be had back."""
+        return identity_of(self._token)
+
+    @property
     def registry(self) -> str:
         """The registry's name in an image reference, such as ``quay.io``."""
         return self._api_base.registry
@@ -135,7 +151,7 @@ class QuayClient:
             MalformedResponseError: an answer is none, or the walk runs in circles.
             QuayAPIError: no answer could be had.
         """
-        _check(is_namespace(namespace), "namespace", namespace)
+        check_question(namespace)
         subject = f"listing of {namespace}"
         seen: set[str] = set()
         base = f"/repository?namespace={quote(namespace, safe='')}&public=true&last_modified=true"
@@ -145,6 +161,7 @@ class QuayClient:
             try:
                 page = parse_listing(response.body, namespace)
             except MalformedResponseError as error:
+                error.checked_at = checked_at_of(response)
                 raise _reworded(error, f"{subject}: {error}") from None
             if (
                 self._token is not None
@@ -162,19 +179,41 @@ class QuayClient:
             seen |= names
             self._run.count("listing_pages")
             last = page.next_page is None
-            yield ListingPage(number, page.repositories, last, _checked_at(response))
+            yield ListingPage(number, page.repositories, last, checked_at_of(response))
             if page.next_page is None:
                 return
             target = f"{base}&next_page={quote(page.next_page, safe='')}"
         raise MalformedResponseError(f"{subject}: more than {MAX_PAGES} pages")
 
+    def known_answer(
+        self,
+        namespace: str,
+        repository: str,
+        tag: str,
+    ) -> None:
+        """None: without a listing and without a cache, nothing is known."""
+
+    def known_answers(
+        self,
+        namespace: str,  # noqa: ARG002 - a client with a cache looks it up
+        tag: str,  # noqa: ARG002
+        repositories: Iterable[Repository],
+        page: ListingPage,
+    ) -> dict[str, TagAnswer]:
+        """The answers that a page of the listing proves without a request, by repository."""
+        absent = TagAnswer(None, page.checked_at, Provenance.PROVEN)
+        return {row.name: absent for row in repositories if row.last_modified is None}
+
     def tag_answer(
-        self, namespace: str, repository: str, tag: str, *, listed: bool = False
+        self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
     ) -> TagAnswer:
         """Whether a repository carries a tag right now, and at which digest.
 
         Args:
-            listed: the repository was seen in a listing. A 404 may then be a replica that lags
+            namespace: of the repository.
+            repository: its name within the namespace.
+            tag: exact; Quay's are case-sensitive.
+            listed: the repository in a listing at hand. A 404 may then be a replica that lags
                 and is retried.
 
         Raises:
@@ -192,7 +231,7 @@ class QuayClient:
         For programs written against occystrap's ``QuayClient``; `tag_answer` is the typed twin,
         and raises the same.
         """
-        return self._tag_fields(namespace, repository, tag, listed=False)[0]
+        return self._tag_fields(namespace, repository, tag, None)[0]
 
     def list_repositories(self, namespace: str, since_ts: float | None = None) -> list[str]:
         """The names of the repositories of a namespace, in the server's order.
@@ -204,29 +243,22 @@ class QuayClient:
             since_ts: seconds UTC; leaves out repositories of which the listing proves that no tag
                 is as new as that.
         """
-        names: dict[str, bool] = {}
-        for page in self.list_pages(namespace):
-            for repository in page.repositories:
-                names[repository.name] = since_ts is None or (
-                    repository.last_modified is not None
-                    and not older_than(repository.last_modified, since_ts)
-                )
-        return [name for name, wanted in names.items() if wanted]
+        return listed_names(self.list_pages(namespace), since_ts)
 
     def _tag_fields(
-        self, namespace: str, repository: str, tag: str, listed: bool
+        self, namespace: str, repository: str, tag: str, listed: Listed | None
     ) -> tuple[dict[str, Any] | None, float | None]:
-        _check(is_namespace(namespace), "namespace", namespace)
-        _check(is_repository(repository), "repository", repository)
-        # Quay takes an empty tag for "no filter" and answers with some other tag.
-        _check(is_tag(tag), "tag", tag)
+        check_question(namespace, repository, tag)
         path = f"{namespace}/{repository}"
         target = f"/repository/{path}/tag/?specificTag={tag}&onlyActiveTags=true&limit=1"
         try:
-            response = self._get(target, f"{path}:{tag}", retry_not_found=listed)
-            return parse_tag_fields(response.body, tag), _checked_at(response)
-        except MalformedResponseError as error:
-            raise _reworded(error, f"{path}:{tag}: {error}") from None
+            response = self._get(target, f"{path}:{tag}", retry_not_found=listed is not None)
+            checked_at = checked_at_of(response)
+            try:
+                return parse_tag_fields(response.body, tag), checked_at
+            except MalformedResponseError as error:
+                error.checked_at = checked_at
+                raise _reworded(error, f"{path}:{tag}: {error}") from None
         except AuthenticationError as error:
             why = "the repository is missing or private"
             if self._token is not None:
@@ -250,6 +282,32 @@ class QuayClient:
         )
 
 
+def check_question(namespace: str, repository: str | None = None, tag: str | None = None) -> None:
+    """Refuse names that cannot be any.
+
+    Raises:
+        QueryError: the message names the part.
+    """
+    _check(is_namespace(namespace), "namespace", namespace)
+    if repository is not None:
+        _check(is_repository(repository), "repository", repository)
+    if tag is not None:
+        # Quay takes an empty tag for "no filter" and answers with some other tag.
+        _check(is_tag(tag), "tag", tag)
+
+
+def listed_names(pages: Iterable[ListingPage], since_ts: float | None) -> list[str]:
+    """The names on pages of a listing, but those proven to have no tag as new as `since_ts`."""
+    names: dict[str, bool] = {}
+    for page in pages:
+        for repository in page.repositories:
+            names[repository.name] = since_ts is None or (
+                repository.last_modified is not None
+                and not older_than(repository.last_modified, since_ts)
+            )
+    return [name for name, wanted in names.items() if wanted]
+
+
 def _ignored_token(subject: str, page: ListingPayload) -> AuthenticationError:
     if page.repositories:
         return AuthenticationError(f"{subject}: the server ignored the token: {_IGNORED}")
@@ -259,15 +317,10 @@ def _ignored_token(subject: str, page: ListingPayload) -> AuthenticationError:
     )
 
 
-def _checked_at(response: Response) -> float | None:
-    """The earliest moment an answer can be true of (RFC 9111, 4.2.3)."""
-    date = parse_http_date(response.headers.get(b"date"))
-    return None if date is None else date - response.elapsed
-
-
 def _reworded(error: QuayAPIError, text: str) -> QuayAPIError:
     other = type(error)(text)
     other.status, other.retry_after = error.status, error.retry_after
+    other.checked_at = error.checked_at
     return other
 
 

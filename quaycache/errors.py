@@ -6,6 +6,7 @@
     ├── QueryError                  a quay:// URI is wrong (a ValueError too)
     ├── SettingsError               an option or its value is wrong (a ValueError too)
     ├── MissingExtraError           an optional dependency is not installed
+    ├── StoreError                  the cache cannot be tidied: it is in use, or not writable
     ├── Cancelled                   this run was cancelled while a request was under way
     └── QuayAPIError                the server, or the way to it
         ├── TransportError          no complete answer: network, TLS, protocol, timeout
@@ -16,7 +17,8 @@
         ├── PermissionDeniedError   403
         ├── NotFoundError           404
         ├── RateLimitedError        429
-        └── ServerError             5xx
+        ├── ServerError             5xx
+        └── NotStoredError          offline, and the cache does not know
 
     KeyboardInterrupt
     └── ResolveInterrupted          Ctrl-C during a resolve
@@ -48,6 +50,10 @@ class MissingExtraError(QuaycacheError):
     """An optional dependency is missing; the message names the extra to install."""
 
 
+class StoreError(QuaycacheError):
+    """A cache could not be pruned or cleaned; a resolve never raises this."""
+
+
 class Cancelled(QuaycacheError):  # noqa: N818 - an outcome, named like asyncio's and trio's
     """The run that a request belongs to was cancelled."""
 
@@ -58,6 +64,8 @@ class QuayAPIError(QuaycacheError):
     Attributes:
         status: the HTTP status that says so; None if no complete answer came or its body does.
         retry_after: the server's Retry-After in seconds; None if there was none. Quay sends none.
+        checked_at: the earliest moment the refusal can be true of, seconds UTC by the server's
+            clock; None if it did not say the time.
         repository: ``namespace/repository`` whose question failed; the namespace alone if its
             listing failed; None outside a resolve.
         partial: what a resolve had found when this error ended it; None outside a resolve.
@@ -65,6 +73,7 @@ class QuayAPIError(QuaycacheError):
 
     status: int | None = None
     retry_after: float | None = None
+    checked_at: float | None = None
     repository: str | None = None
     partial: Resolution | None = None
 
@@ -106,6 +115,10 @@ class RateLimitedError(QuayAPIError):
 
 class ServerError(QuayAPIError):
     """Status 5xx."""
+
+
+class NotStoredError(QuayAPIError):
+    """Offline, nothing is asked, and what is asked for is not stored."""
 
 
 class ResolveInterrupted(KeyboardInterrupt):

@@ -1,33 +1,268 @@
-"""What a listing proves about a tag without a request. Pure: no I/O and no clock."""
+"""Which answers need no request. Pure: no I/O and no clock.
+
+The words are RFC 9111's: an answer is *fresh* within its freshness lifetime, *stale* after it, and
+*validated* when a listing proves that it still holds. The validator is Quay's ``last_modified`` of
+a repository: the newest start of any alive tag, floored to seconds, null if there is none. So
+
+- null says that every tag is absent;
+- one older than an answer says that nothing was pushed since: an absent tag is still absent, and a
+  present one, if it still exists, has the same digest. That it exists is never proven, because a
+  deletion leaves ``last_modified`` as it is: an age limit bounds it;
+- one that is merely the same as before says nothing: a deletion of the newest tag moves it back,
+  and two pushes may share a second.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import enum
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
+from quaycache.errors import SettingsError
 from quaycache.model import UNKNOWN, Provenance, TagAnswer
 
 if TYPE_CHECKING:
-    from quaycache.model import LastModified
+    from quaycache.model import LastModified, Listed, StoredAnswer, StoredListing
+
+_DAY: Final = 86400.0
 
 
-def proven_absent(last_modified: LastModified, checked_at: float | None) -> TagAnswer | None:
-    """The answer "absent" if a listed repository has no alive tag at all, else None.
+class Mode(enum.Enum):
+    """What a resolve makes of a store."""
 
-    Quay's ``last_modified`` is null exactly then; a missing one proves nothing.
+    NORMAL = "normal"
+    REFRESH = "refresh"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How old an answer may be. All in seconds.
+
+    Attributes:
+        ttl: the freshness lifetime: for so long an answer or a listing costs no request.
+        max_age: a present tag is asked for again after it, even if the listing shows no change.
+        margin: how far clocks, replicas and commits may lag. What was pushed within it of its last
+            check is not taken as validated.
+        stale_if_error: for how long after its lifetime an answer serves if the server fails.
+        retention: after it an answer is as good as never stored.
+        mode: NORMAL; REFRESH ignores what is stored and stores what is learned; OFFLINE asks
+            nothing and takes whatever is stored.
+
+    Raises:
+        SettingsError: a duration is negative or not finite.
     """
-    if last_modified is None:
-        return TagAnswer(None, checked_at, Provenance.PROVEN)
+
+    ttl: float = 300.0
+    max_age: float = _DAY
+    margin: float = 120.0
+    stale_if_error: float = 0.0
+    retention: float = 30 * _DAY
+    mode: Mode = Mode.NORMAL
+
+    def __post_init__(self) -> None:
+        for name in ("ttl", "max_age", "margin", "stale_if_error", "retention"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SettingsError(f"{name} must be 0 seconds or more, and finite")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The time of a decision, seconds UTC.
+
+    Attributes:
+        local: by the local clock.
+        server: the latest that the server has said in this run; None if nothing.
+    """
+
+    local: float
+    server: float | None = None
+
+
+def latest_possible(policy: Policy, now: Moment) -> float:
+    """The latest ``checked_at`` that can be true.
+
+    A later one would never age and win every merge: a clock was wrong, or somebody lies.
+    """
+    return now.local + _DAY if now.server is None else now.server + policy.margin
+
+
+def known(
+    stored: StoredAnswer | None, listed: Listed | None, policy: Policy, now: Moment
+) -> TagAnswer | None:
+    """The answer if it needs no request, else None.
+
+    Args:
+        stored: None if nothing is stored.
+        listed: the repository in the listing at hand; None if there is none, or it is not there.
+        policy: its mode is the caller's business.
+        now: the time of the decision.
+    """
+    if stored is not None and stored.checked_at <= latest_possible(policy, now):
+        age = _age(stored, listed, now)
+        if age is not None and age <= policy.retention and _may_exist(stored, age, policy):
+            if age < policy.ttl and not _contradicts(listed, stored):
+                return TagAnswer(stored.tag, stored.checked_at, Provenance.FRESH)
+            if listed is not None and _validates(listed, stored, policy):
+                provenance = _through(listed, Provenance.VALIDATED)
+                return TagAnswer(stored.tag, stored.checked_at, provenance)
+        if not _newer(listed, stored):
+            return None
+    if listed is not None and listed.last_modified is None:
+        return TagAnswer(None, listed.checked_at, _through(listed, Provenance.PROVEN))
     return None
 
 
-def older_than(last_modified: LastModified, since: float | None) -> bool:
-    """Whether no tag of a listed repository can have come to its digest at `since` or later.
+def usable_after_error(
+    stored: StoredAnswer | None, listed: Listed | None, policy: Policy, now: Moment
+) -> TagAnswer | None:
+    """The stale answer that may serve because the server failed, else None (RFC 5861, section 4).
 
-    Quay's ``last_modified`` is the newest start of any alive tag; a missing one proves nothing.
+    Its time begins when the freshness lifetime ends: after `Policy.ttl`, or after `Policy.max_age`
+    where a listing validates everything but the age.
     """
+    if (
+        stored is None
+        or not policy.stale_if_error
+        or stored.checked_at > latest_possible(policy, now)
+        or _gone(listed, stored)
+    ):
+        return None
+    age = _age(stored, listed, now)
+    if age is None or _expired(stored, age):
+        return None
+    lifetime = policy.ttl
+    if listed is not None and _validates(listed, stored, policy):
+        lifetime = max(lifetime, policy.max_age)
+    if age >= min(lifetime + policy.stale_if_error, policy.retention):
+        return None
+    return TagAnswer(stored.tag, stored.checked_at, Provenance.STALE)
+
+
+def usable_offline(
+    stored: StoredAnswer | None, listed: Listed | None, policy: Policy, now: Moment
+) -> TagAnswer | None:
+    """The answer that serves where nothing can be asked, else None."""
+    answer = known(stored, listed, policy, now)
+    if answer is not None or stored is None or _gone(listed, stored):
+        return answer
+    age = max(0.0, now.local - stored.stored_at)
+    if age > policy.retention or _expired(stored, age):
+        return None
+    return TagAnswer(stored.tag, stored.checked_at, Provenance.STALE)
+
+
+def listing_is_fresh(listing: StoredListing, policy: Policy, now: Moment) -> bool:
+    """Whether a stored listing serves in place of a walk."""
+    return _listing_age_below(policy.ttl, listing, policy, now)
+
+
+def listing_usable_after_error(listing: StoredListing, policy: Policy, now: Moment) -> bool:
+    """Whether a stored listing may serve because the server failed."""
+    if not policy.stale_if_error:
+        return False
+    return _listing_age_below(policy.ttl + policy.stale_if_error, listing, policy, now)
+
+
+def listing_usable_offline(listing: StoredListing, policy: Policy, now: Moment) -> bool:
+    """Whether a stored listing serves where nothing can be asked."""
+    return now.local - listing.stored_at <= policy.retention
+
+
+def worth_keeping(entry: StoredAnswer | StoredListing, policy: Policy, now: Moment) -> bool:
+    """Whether an entry can still be of use: it is inside retention, and its times can be true."""
+    age = now.local - entry.stored_at
+    return -_DAY <= age <= policy.retention and entry.checked_at <= latest_possible(policy, now)
+
+
+def older_than(last_modified: LastModified, since: float | None) -> bool:
+    """Whether no tag of a listed repository can have come to its digest at `since` or later."""
     return (
         since is not None
         and last_modified is not None
         and last_modified is not UNKNOWN
         and last_modified < since
     )
+
+
+def _age(stored: StoredAnswer, listed: Listed | None, now: Moment) -> float | None:
+    """Seconds; None if the local clock was set back behind the time of storing.
+
+    A fetched listing has the server's clock on both sides. It may be somewhat older than an answer
+    that another process has learned meanwhile.
+    """
+    if (
+        listed is not None
+        and listed.checked_at is not None
+        and listed.provenance is Provenance.FETCHED
+    ):
+        return listed.checked_at - stored.checked_at
+    age = now.local - stored.stored_at
+    return age if age >= 0 else None
+
+
+def _may_exist(stored: StoredAnswer, age: float, policy: Policy) -> bool:
+    """Whether a tag that was present is to be believed: no listing proves that it still exists."""
+    return stored.tag is None or (age < policy.max_age and not _expired(stored, age))
+
+
+def _expired(stored: StoredAnswer, age: float) -> bool:
+    """Whether a present tag's own expiry has come. It may have been moved since: that is stale."""
+    return (
+        stored.tag is not None
+        and stored.tag.end_ts is not None
+        and stored.checked_at + age >= stored.tag.end_ts
+    )
+
+
+def _newer(listed: Listed | None, stored: StoredAnswer) -> bool:
+    """Whether a listing is newer than an answer by more than an HTTP date can tell, one second."""
+    return listed is not None and (
+        listed.checked_at is None or listed.checked_at > stored.checked_at + 1
+    )
+
+
+def _contradicts(listed: Listed | None, stored: StoredAnswer) -> bool:
+    """Whether a newer listing shows that something has happened to a repository since."""
+    if listed is None or listed.last_modified is UNKNOWN or not _newer(listed, stored):
+        return False
+    if listed.last_modified is not None and listed.last_modified >= stored.checked_at:
+        return True
+    return _gone(listed, stored)
+
+
+def _gone(listed: Listed | None, stored: StoredAnswer) -> bool:
+    """Whether a newer listing shows that a present tag is no more: no tag alive is as new."""
+    return (
+        listed is not None
+        and stored.tag is not None
+        and listed.last_modified is not UNKNOWN
+        and _newer(listed, stored)
+        and (listed.last_modified is None or listed.last_modified < stored.tag.start_ts)
+    )
+
+
+def _validates(listed: Listed, stored: StoredAnswer, policy: Policy) -> bool:
+    """Whether a listing proves that an answer holds, but for a present tag's existence."""
+    if listed.checked_at is not None and listed.checked_at < stored.checked_at:
+        return False
+    last_modified = listed.last_modified
+    if last_modified is None:
+        return stored.tag is None
+    return (
+        last_modified is not UNKNOWN
+        and last_modified < stored.checked_at - policy.margin
+        and (stored.tag is None or stored.tag.start_ts <= last_modified)
+    )
+
+
+def _through(listed: Listed, provenance: Provenance) -> Provenance:
+    """What a proof through a stale listing is worth."""
+    return Provenance.STALE if listed.provenance is Provenance.STALE else provenance
+
+
+def _listing_age_below(limit: float, listing: StoredListing, policy: Policy, now: Moment) -> bool:
+    return 0 <= now.local - listing.stored_at < min(
+        limit, policy.retention
+    ) and listing.checked_at <= latest_possible(policy, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -15,6 +16,9 @@ class Unknown(enum.Enum):
     def __repr__(self) -> str:
         return "UNKNOWN"
 
+
+MAX_SECONDS: Final = 253_402_300_799
+"""The year 9999: what datetime, and so every reader of ours, can still name."""
 
 UNKNOWN: Final = Unknown.UNKNOWN
 """A listing did not say: the key was absent. That is not null, and proves nothing."""
@@ -32,24 +36,6 @@ class Repository:
 
     name: str
     last_modified: LastModified
-
-
-@dataclass(frozen=True, slots=True)
-class ListingPage:
-    """One page of a namespace's listing.
-
-    Attributes:
-        number: counted from 1.
-        repositories: in the server's order.
-        last: whether the walk is complete with this page.
-        checked_at: the earliest moment it can be true of, seconds UTC by the server's clock; None
-            if the server did not say the time.
-    """
-
-    number: int
-    repositories: tuple[Repository, ...]
-    last: bool
-    checked_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +61,64 @@ class Provenance(enum.Enum):
     PROVEN = "proven"
     FETCHED = "fetched"
     STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class ListingPage:
+    """One page of a namespace's listing.
+
+    Attributes:
+        number: counted from 1.
+        repositories: in the server's order.
+        last: whether the walk is complete with this page.
+        checked_at: the earliest moment it can be true of, seconds UTC by the server's clock; None
+            if the server did not say the time.
+        provenance: fetched now, or stored: fresh, or stale.
+    """
+
+    number: int
+    repositories: tuple[Repository, ...]
+    last: bool
+    checked_at: float | None
+    provenance: Provenance = Provenance.FETCHED
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the listing in hand says of one repository; the fields are those of its page."""
+
+    last_modified: LastModified
+    checked_at: float | None
+    provenance: Provenance = Provenance.FETCHED
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """An answer as it is kept between runs.
+
+    Attributes:
+        tag: None says that the repository did not carry the tag.
+        checked_at: the earliest moment it can be true of, seconds UTC by the server's clock.
+        stored_at: when it was stored, seconds UTC by the local clock.
+    """
+
+    tag: Tag | None
+    checked_at: float
+    stored_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredListing:
+    """A completed walk of a namespace's listing as it is kept between runs.
+
+    Attributes:
+        repositories: by name, in the server's order; never empty.
+        checked_at, stored_at: as in `StoredAnswer`; those of its first page.
+    """
+
+    repositories: Mapping[str, LastModified]
+    checked_at: float
+    stored_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import re
 MAX_REPOSITORY_LENGTH = 255
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
-_REPOSITORY = re.compile(r"[a-z0-9._-]+(?:/[a-z0-9._-]+)*", re.ASCII)
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[a-z0-9._-]+"
+_REPOSITORY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.ASCII)
 
@@ -26,11 +27,7 @@ def is_repository(text: str) -> bool:
     Quay allows lower-case letters, digits, ``.``, ``_``, ``-`` and slashes, 255 characters at
     most. A path segment of one or two dots is refused: in a URL it would mean another path.
     """
-    return (
-        len(text) <= MAX_REPOSITORY_LENGTH
-        and _REPOSITORY.fullmatch(text) is not None
-        and not any(segment in (".", "..") for segment in text.split("/"))
-    )
+    return len(text) <= MAX_REPOSITORY_LENGTH and _REPOSITORY.fullmatch(text) is not None
 
 
 def is_tag(text: str) -> bool:

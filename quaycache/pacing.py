@@ -9,7 +9,6 @@ saw-tooth; what a pause leaves unused, the server's burst allowance gives back.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -34,6 +33,12 @@ _MIN_RATE: Final = 0.2
 _SHORTEST_MEASURE: Final = 0.25
 # After a halving, the rate is back where it was after this many seconds.
 _CLIMB: Final = 4.0
+
+
+def _jitter() -> float:
+    from random import uniform  # only where somebody was refused
+
+    return uniform(1.0, 1.2)  # noqa: S311 - no secret
 
 
 class Slot(NamedTuple):
@@ -63,7 +68,7 @@ class Pacer:
         rate_limit: float | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        jitter: Callable[[], float] = lambda: random.uniform(1.0, 1.2),  # noqa: S311 - no secret
+        jitter: Callable[[], float] = _jitter,
     ) -> None:
         self._cap = rate_limit
         self._clock = clock

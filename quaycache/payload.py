@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from quaycache.errors import MalformedResponseError
-from quaycache.model import UNKNOWN, LastModified, Repository, Tag
+from quaycache.model import MAX_SECONDS, UNKNOWN, LastModified, Repository, Tag
 from quaycache.names import is_digest, is_repository, printable
 
 MAX_PAGE_TOKEN_LENGTH = 16384
-
-# Year 9999: what datetime, and so every reader of ours, can still name.
-_MAX_SECONDS = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +107,8 @@ def parse_http_date(value: bytes | None) -> float | None:
     """Seconds UTC of an HTTP date; None if there is none or it is none."""
     if value is None:
         return None
+    from email.utils import parsedate_to_datetime  # which imports socket: not at every start
+
     try:
         moment = parsedate_to_datetime(value.decode("ascii"))
     except (ValueError, OverflowError, TypeError):
@@ -176,6 +174,6 @@ def _field(data: dict[str, Any], name: str, kind: type) -> Any:
 
 def _seconds(data: dict[str, Any], name: str) -> int:
     value = _field(data, name, int)
-    if isinstance(value, bool) or not 0 <= value <= _MAX_SECONDS:
+    if isinstance(value, bool) or not 0 <= value <= MAX_SECONDS:
         raise MalformedResponseError(f"'{name}' is no time in the answer")
     return int(value)

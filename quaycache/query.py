@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from urllib.parse import quote, unquote
 
 from quaycache.errors import QueryError, SettingsError
@@ -71,9 +72,9 @@ class Query:
         """The one repository this names, or None if the pattern has a wildcard."""
         return None if _WILDCARD.search(self.pattern) else self.pattern
 
-    def matches(self, repository: str) -> bool:
-        """Whether the pattern matches a repository's name within its namespace."""
-        return fnmatchcase(repository, self.pattern)
+    def matching(self, repositories: Iterable[str]) -> list[str]:
+        """Those of the repositories' names within the namespace that the pattern matches."""
+        return fnmatch.filter(repositories, self.pattern)
 
     def __str__(self) -> str:
         """The URI that parses to this query, but for the token."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Final
 
+from quaycache.cached import CachedQuayClient
 from quaycache.client import QuayClient
 from quaycache.errors import SettingsError
-from quaycache.fanout import FanOut, TagClient
+from quaycache.fanout import FanOut
 from quaycache.query import Query, parse_query
+from quaycache.store.disk import DiskStore
 
 if TYPE_CHECKING:
     from quaycache.events import Listener
+    from quaycache.freshness import Policy
     from quaycache.model import Resolution
+    from quaycache.tag_client import TagClient
 
 DEFAULT_WORKERS: Final = 4
 
@@ -25,6 +31,8 @@ def resolve(
     max_workers: int = DEFAULT_WORKERS,
     keep_going: bool = False,
     on_event: Listener | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    policy: Policy | None = None,
 ) -> Resolution:
     """The repositories that carry the tags asked for.
 
@@ -36,10 +44,14 @@ def resolve(
         max_workers: how many tags are checked at once; the listing is read beside that.
         keep_going: collect failures in the result instead of ending with the first.
         on_event: called with each event in `quaycache.events`, in this thread.
+        cache_dir: a directory where answers are kept between calls, for this call alone; a program
+            that calls often keeps a `CachedQuayClient` and passes that as `client`.
+        policy: how old an answer from `cache_dir` may be; None means `Policy()`.
 
     Raises:
         QueryError: a URI is wrong.
-        SettingsError: `max_workers` is not positive.
+        SettingsError: `max_workers` is not positive; or `client` has a cache of its own, or there
+            is none at all, and `cache_dir` or `policy` asks for another.
         QuayAPIError: the first failure; its ``repository`` names the one that failed, its
             ``partial`` holds what was found until then.
         ResolveInterrupted: Ctrl-C; ``partial`` as above.
@@ -47,13 +59,17 @@ def resolve(
     wanted = [parse_query(query) if isinstance(query, str) else query for query in queries]
     if max_workers < 1:
         raise SettingsError(f"max_workers must be 1 or more, not {max_workers}")
-    own = client is None
-    used = client if client is not None else QuayClient()
-    try:
-        return FanOut(used, max_workers, keep_going, on_event).run(wanted)
-    finally:
-        if own:
-            used.close()
+    with ExitStack() as opened:
+        if client is None:
+            client = opened.enter_context(QuayClient())
+        if cache_dir is not None:
+            if not isinstance(client, QuayClient):
+                raise SettingsError("cache_dir is for a client without a cache of its own")
+            cached = CachedQuayClient(client, DiskStore(cache_dir), policy)
+            client = opened.enter_context(cached)
+        elif policy is not None:
+            raise SettingsError("a policy needs a cache_dir; a client's own cache has its own")
+        return FanOut(client, max_workers, keep_going, on_event).run(wanted)
 
 
 def resolve_quay_uri(
@@ -65,6 +81,7 @@ def resolve_quay_uri(
     max_workers: int = DEFAULT_WORKERS,
     *,
     client: TagClient | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> list[tuple[str, str, str]]:
     """`resolve` for programs written against occystrap's function of this name.
 
@@ -72,6 +89,7 @@ def resolve_quay_uri(
         token: an OAuth application token.
         since: only tags that came to point at their digest at its midnight, UTC, or later.
         client: None means an anonymous client of quay.io for this call.
+        cache_dir: a directory where answers are kept between calls.
 
     Returns:
         ``('quay.io', 'namespace/repository', tag)``, ordered by repository.
@@ -84,5 +102,5 @@ def resolve_quay_uri(
         midnight = datetime(since.year, since.month, since.day, tzinfo=timezone.utc)
         since_ts = int(midnight.timestamp())
     query = Query(namespace, repo_glob, tag, since_ts, token)
-    resolution = resolve([query], client=client, max_workers=max_workers)
+    resolution = resolve([query], client=client, max_workers=max_workers, cache_dir=cache_dir)
     return [(image.registry, image.repository, image.tag) for image in resolution.images]

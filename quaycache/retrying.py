@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -191,7 +190,9 @@ class _Tries:
             return 0.0  # most likely a connection that the server had closed: 1,000 requests, 5 s
         backoff = min(_MAX_WAIT, _FIRST_WAIT * 2.0 ** (len(self._counted()) - 1))
         wanted = min(MAX_PAUSE, error.retry_after or 0.0)
-        return max(wanted, backoff * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+        from random import uniform
+
+        return max(wanted, backoff * uniform(0.5, 1.0))  # noqa: S311 - no secret
 
     def summary(self, subject: str, error: QuayAPIError) -> QuayAPIError:
         reasons = Counter(str(failure) for failure in self.failures)
@@ -204,10 +205,17 @@ class _Tries:
             text = f"{subject}: gave up after {len(self.failures)} tries: {each}"
         summary = type(error)(text)
         summary.status, summary.retry_after = error.status, error.retry_after
+        summary.checked_at = error.checked_at
         return summary
 
     def _counted(self) -> list[QuayAPIError]:
         return [error for error in self.failures if not isinstance(error, RateLimitedError)]
+
+
+def checked_at_of(response: Response) -> float | None:
+    """The earliest moment an answer can be true of, seconds UTC (RFC 9111, section 4.2.3)."""
+    date = parse_http_date(response.headers.get(b"date"))
+    return None if date is None else date - response.elapsed
 
 
 def _status_error(response: Response) -> QuayAPIError:
@@ -221,5 +229,6 @@ def _status_error(response: Response) -> QuayAPIError:
     error = kind(text)
     error.status = status
     date = parse_http_date(response.headers.get(b"date"))
+    error.checked_at = checked_at_of(response)
     error.retry_after = parse_retry_after(response.headers.get(b"retry-after"), date)
     return error

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -64,13 +65,13 @@ class Finished:
 
 
 @pytest.fixture
-def command(embedded_quay: EmbeddedQuay) -> Callable[..., Finished]:
-    """Runs ``quaycache`` as its user would, in a process of its own."""
+def command(embedded_quay: EmbeddedQuay, tmp_path: Path) -> Callable[..., Finished]:
+    """Runs ``quaycache`` as its user would, in a process of its own, with a cache of the test's."""
 
     def run(*arguments: str, **environment: str) -> Finished:
         done = subprocess.run(
             [sys.executable, "-m", "quaycache", *arguments],
-            env=os.environ | command_environment(embedded_quay) | environment,
+            env=os.environ | command_environment(embedded_quay, tmp_path) | environment,
             capture_output=True,
             text=True,
             timeout=HANG_GUARD,
@@ -82,6 +83,10 @@ def command(embedded_quay: EmbeddedQuay) -> Callable[..., Finished]:
     return run
 
 
-def command_environment(quay: EmbeddedQuay) -> dict[str, str]:
-    """What a command needs to talk to the embedded Quay."""
-    return {"QUAYCACHE_API_URL": quay.url, "SSL_CERT_FILE": quay.ca_file}
+def command_environment(quay: EmbeddedQuay, directory: Path) -> dict[str, str]:
+    """What a command needs to talk to the embedded Quay, and to keep its cache in `directory`."""
+    return {
+        "QUAYCACHE_API_URL": quay.url,
+        "SSL_CERT_FILE": quay.ca_file,
+        "QUAYCACHE_CACHE_DIR": str(directory / "quaycache"),
+    }

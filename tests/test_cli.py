@@ -218,12 +218,12 @@ class TestFailure:
         assert done.err.startswith("warning: misspelt shows no repository")
         assert command("resolve", "-q", "quay://misspelt").err == ""
 
-    def test_closed_pipe_is_quiet(self, kolla: EmbeddedQuay) -> None:
+    def test_closed_pipe_is_quiet(self, kolla: EmbeddedQuay, tmp_path: Path) -> None:
         kolla.registry.populate("many", 400)
         script = f'"{sys.executable}" -m quaycache resolve -j 16 quay://many | head -n 1'
         done = subprocess.run(
             ["/bin/sh", "-c", script],
-            env=os.environ | command_environment(kolla),
+            env=os.environ | command_environment(kolla, tmp_path),
             capture_output=True,
             text=True,
             timeout=HANG_GUARD,
@@ -241,12 +241,12 @@ class TestFailure:
 
 
 class TestInterrupt:
-    def test_ctrl_c_while_the_server_is_silent(self, kolla: EmbeddedQuay) -> None:
+    def test_ctrl_c_while_the_server_is_silent(self, kolla: EmbeddedQuay, tmp_path: Path) -> None:
         kolla.registry.populate("many", 50)
         kolla.configure(faults=[Fault(kind="hang", endpoint="tag")])
         process = subprocess.Popen(
             [sys.executable, "-m", "quaycache", "resolve", "-j", "16", "quay://many"],
-            env=os.environ | command_environment(kolla),
+            env=os.environ | command_environment(kolla, tmp_path),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -264,5 +264,11 @@ class TestInterrupt:
 def test_demo(command: Command) -> None:
     done = command("demo", "-j", "32")
     assert (done.code, done.err) == (0, "")
-    rows = [line.split() for line in done.out.splitlines()[3:]]
-    assert [(row[0], row[1], row[2]) for row in rows] == [("1", "50", "101"), ("32", "50", "101")]
+    rows = [line.split("  ") for line in done.out.splitlines()[3:]]
+    cells = [[cell.strip() for cell in row if cell.strip()][:4] for row in rows]
+    assert cells == [
+        ["one at a time", "1", "50", "101"],
+        ["cold", "32", "50", "101"],
+        ["stale but unchanged", "32", "50", "1"],
+        ["fresh", "32", "50", "0"],
+    ]

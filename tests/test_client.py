@@ -23,6 +23,7 @@ from quaycache import (
     TransportError,
     UnexpectedStatusError,
 )
+from quaycache.model import Listed
 from quaycache.run import Run
 from quaycache.testing import EmbeddedQuay, Fault
 
@@ -196,7 +197,7 @@ class TestTag:
         with pytest.raises(NotFoundError):
             client.tag_answer("kolla", "a", "v1")
         embedded_quay.configure(faults=[Fault(kind="status", status=404, endpoint="tag", times=1)])
-        assert client.tag_answer("kolla", "a", "v1", listed=True).tag is not None
+        assert client.tag_answer("kolla", "a", "v1", listed=Listed(1, None)).tag is not None
 
     @pytest.mark.parametrize(
         ("namespace", "repository", "tag"),

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -254,7 +255,7 @@ class TestCancellation:
         while any(thread.name.startswith("quaycache_") for thread in threading.enumerate()):
             assert time.monotonic() < until, "every worker ends"
 
-    def test_fatal_error_of_the_command(self, embedded_quay: EmbeddedQuay) -> None:
+    def test_fatal_error_of_the_command(self, embedded_quay: EmbeddedQuay, tmp_path: Path) -> None:
         embedded_quay.registry.populate("kolla", 50)
         embedded_quay.configure(
             faults=[
@@ -264,7 +265,7 @@ class TestCancellation:
         )
         done = subprocess.run(
             [sys.executable, "-m", "quaycache", "resolve", "-j", "17", QUERY],
-            env=os.environ | command_environment(embedded_quay),
+            env=os.environ | command_environment(embedded_quay, tmp_path),
             capture_output=True,
             text=True,
             timeout=20,

@@ -1,0 +1,108 @@
+"""What was asked, what came of it, and the one ordered `Resolution` of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from quaycache.model import Failure, Image, Provenance, Resolution, Stats
+
+if TYPE_CHECKING:
+    from quaycache.errors import QuayAPIError
+    from quaycache.model import TagAnswer, Usage
+    from quaycache.query import Query
+
+
+class Identity(NamedTuple):
+    """Whose view of a namespace; None is the client's own."""
+
+    token: str | None
+    namespace: str
+
+
+class Question(NamedTuple):
+    """Whether one repository carries one tag."""
+
+    identity: Identity
+    repository: str
+    tag: str
+
+    @property
+    def path(self) -> str:
+        """``namespace/repository``."""
+        return f"{self.identity.namespace}/{self.repository}"
+
+
+@dataclass(slots=True)
+class Check:
+    """A question's way to its answer.
+
+    Attributes:
+        queries: who asks; each filters the answer by its own `since`.
+        turn: counts how often it was asked: of a repository that is listed twice, the last wins.
+    """
+
+    queries: list[Query]
+    turn: int = 0
+    answer: TagAnswer | None = None
+    error: QuayAPIError | None = None
+
+
+def account(
+    checks: Mapping[Question, Check],
+    failed_listings: Iterable[Failure],
+    *,
+    registry: str,
+    repositories: int,
+    usage: Usage,
+    elapsed_s: float,
+) -> Resolution:
+    """The result of a resolve; a question without answer or error does not count.
+
+    Args:
+        checks: every question that was asked.
+        failed_listings: of whole namespaces.
+        registry: in the images.
+        repositories, usage, elapsed_s: as in `Stats`.
+    """
+    images: dict[tuple[str, str], Image] = {}
+    failures = list(failed_listings)
+    counts = dict.fromkeys([*(kind.value for kind in Provenance), "failed"], 0)
+    for question, check in checks.items():
+        if check.error is not None:
+            counts["failed"] += 1
+            failures.append(Failure(question.path, str(check.error)))
+        elif check.answer is not None:
+            counts[check.answer.provenance.value] += 1
+            if image := _image(registry, question, check):
+                images[image.repository, question.tag] = image
+    return Resolution(
+        images=tuple(images[key] for key in sorted(images)),
+        failures=tuple(sorted(failures, key=lambda failure: failure.repository)),
+        stats=Stats(
+            repositories=repositories,
+            found=len(images),
+            usage=usage,
+            elapsed_s=elapsed_s,
+            **counts,
+        ),
+    )
+
+
+def _image(registry: str, question: Question, check: Check) -> Image | None:
+    answer = check.answer
+    if answer is None or answer.tag is None:
+        return None
+    tag = answer.tag
+    if not any(query.since is None or tag.start_ts >= query.since for query in check.queries):
+        return None
+    return Image(
+        registry=registry,
+        repository=question.path,
+        tag=tag.name,
+        digest=tag.manifest_digest,
+        start_ts=tag.start_ts,
+        checked_at=answer.checked_at,
+        stale=answer.provenance is Provenance.STALE,
+    )

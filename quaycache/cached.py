@@ -1,0 +1,111 @@
+"""`CachedQuayClient`: a client that spends requests only on what its store cannot prove."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from quaycache.cached_run import CachedRun
+from quaycache.client import check_question, listed_names
+from quaycache.freshness import Policy
+from quaycache.run import Run
+from quaycache.shared_answers import SharedAnswers
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from quaycache.client import QuayClient
+    from quaycache.model import Listed, ListingPage, TagAnswer
+    from quaycache.store.protocol import Store
+
+
+class CachedQuayClient:
+    """A `QuayClient` with a store in front of it. Thread-safe; close it, or use it in ``with``.
+
+    What is stored under a token's digest, only that token gets to see. Answers to a token that the
+    server was not seen to accept are not stored.
+
+    Args:
+        client: asks what the store cannot answer. It stays its owner's to close.
+        store: belongs to this client from now on, and is closed with it.
+        policy: how old an answer may be.
+    """
+
+    def __init__(self, client: QuayClient, store: Store, policy: Policy | None = None) -> None:
+        self._client = client
+        self._policy = policy if policy is not None else Policy()
+        self._shared = SharedAnswers(store, self._policy.margin)
+
+    def __repr__(self) -> str:
+        return f"<CachedQuayClient of {self._client!r}>"
+
+    def __enter__(self) -> CachedQuayClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Store what was learned, and close the store."""
+        self._shared.close()
+
+    @property
+    def registry(self) -> str:
+        """The registry's name in an image reference, such as ``quay.io``."""
+        return self._client.registry
+
+    def bound(self, run: Run, token: str | None = None) -> CachedRun:
+        """This client within `run`. The local clock is read here, and not again.
+
+        Args:
+            run: counts the requests, and can cancel them.
+            token: asks in this name instead of the client's own.
+        """
+        return CachedRun(
+            self._client.bound(run, token), run, self._shared, self._policy, time.time()
+        )
+
+    def list_pages(self, namespace: str) -> Iterator[ListingPage]:
+        """As `QuayClient.list_pages`; from the store in one page while that is fresh."""
+        check_question(namespace)
+        return self.bound(Run()).walk_alone(namespace)
+
+    def known_answer(self, namespace: str, repository: str, tag: str) -> TagAnswer | None:
+        """The answer if it needs no request, else None."""
+        check_question(namespace, repository, tag)
+        return self.bound(Run()).known_answer(namespace, repository, tag)
+
+    def tag_answer(
+        self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
+    ) -> TagAnswer:
+        """As `QuayClient.tag_answer`; without a request where the answer is known.
+
+        Raises:
+            NotStoredError: offline, and it is not stored.
+        """
+        check_question(namespace, repository, tag)
+        bound = self.bound(Run())
+        known = bound.known_answer(namespace, repository, tag) if listed is None else None
+        return known or bound.tag_answer(namespace, repository, tag, listed=listed)
+
+    def has_tag(self, namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
+        """As `QuayClient.has_tag`, with the fields that are stored: Quay's names, fewer of them."""
+        found = self.tag_answer(namespace, repository, tag).tag
+        if found is None:
+            return None
+        fields = {
+            "name": found.name,
+            "manifest_digest": found.manifest_digest,
+            "start_ts": found.start_ts,
+        }
+        return fields if found.end_ts is None else {**fields, "end_ts": found.end_ts}
+
+    def list_repositories(self, namespace: str, since_ts: float | None = None) -> list[str]:
+        """As `QuayClient.list_repositories`."""
+        return listed_names(self.list_pages(namespace), since_ts)

@@ -1,0 +1,131 @@
+"""Connections to the database that are ours and not diskcache's: they trust nothing in it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Final
+
+from quaycache.store.faults import Unusable, finding
+from quaycache.store.preflight import preflight
+
+if TYPE_CHECKING:
+    from quaycache.store.layout import Found, Layout
+
+BUSY_SECONDS: Final = 1.0
+"""How long to wait for whoever has the database locked."""
+
+_CAREFULLY: Final = (
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+    "PRAGMA mmap_size = 0",
+)
+
+# A query is to end, whatever is in the database: after so long, looked at every so many steps.
+_QUERY_SECONDS: Final = 20.0
+_STEPS: Final = 20_000
+
+
+class Deadline:
+    """Ends a query that takes too long; to be the progress handler of its connection."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """A query begins."""
+        self._end = time.monotonic() + _QUERY_SECONDS
+
+    def __call__(self) -> bool:
+        """Whether it is to end."""
+        return time.monotonic() > self._end
+
+
+def connect_to_read(
+    layout: Layout, found: Found, deadline: Deadline
+) -> tuple[sqlite3.Connection, bool]:
+    """A connection to a database that passed the preflight, and whether it sees later changes.
+
+    Raises:
+        Damaged: it did not pass.
+        Unusable: it cannot be read here and now.
+    """
+    if not found.own and found.wal_size is None:
+        # SQLite would make files in another user's directory.
+        return _connect(layout, "immutable=1", deadline), False
+    try:
+        return _connect(layout, "mode=ro", deadline), True
+    except Unusable:
+        # On a read-only file system SQLite cannot make the -shm that it wants beside a database.
+        if found.wal_size:
+            raise
+        return _connect(layout, "immutable=1", deadline), False
+
+
+def probe_write_lock(layout: Layout) -> None:
+    """Take and release the write lock.
+
+    Raises:
+        Damaged: the database is.
+        Unusable: it cannot be written, or somebody has it locked.
+    """
+    with reporting(), closing(_open(layout, "mode=rw", Deadline())) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+
+
+def checkpoint(layout: Layout) -> None:
+    """Bring everything into the database file itself; if nobody else has it open, it is alone then.
+
+    Raises:
+        Damaged: the database is.
+        Unusable: it cannot be done.
+    """
+    with reporting(), closing(_open(layout, "mode=rw", Deadline())) as connection:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise Unusable("its log cannot be emptied")
+
+
+@contextmanager
+def reporting() -> Iterator[None]:
+    """Errors of SQLite and of the system are raised as findings."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise finding(error) from error
+
+
+def _connect(layout: Layout, how: str, deadline: Deadline) -> sqlite3.Connection:
+    with reporting():
+        connection = _open(layout, how, deadline)
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            preflight(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _open(layout: Layout, how: str, deadline: Deadline) -> sqlite3.Connection:
+    path = layout.database.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    connection = sqlite3.connect(
+        f"file://{path}?{how}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    # Not every text is UTF-8.
+    connection.text_factory = bytes
+    connection.set_progress_handler(deadline, _STEPS)
+    try:
+        for statement in _CAREFULLY:
+            connection.execute(statement)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,118 @@
+"""What a store holds, for people: names of entries, globs over them, sums by namespace. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from quaycache.api_base import parse_api_base
+from quaycache.freshness import worth_keeping
+from quaycache.model import StoredAnswer, StoredListing
+from quaycache.store.keys import AnswerKey
+
+if TYPE_CHECKING:
+    from quaycache.freshness import Moment, Policy
+    from quaycache.store.keys import Key, Scope
+    from quaycache.store.protocol import Row
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceSum:
+    """What is stored of one namespace, as one identity sees it.
+
+    Attributes:
+        identity: ``anon``, or the digest of a token.
+        repositories: in the stored listing; None if there is none.
+        answers: stored ones.
+        present: those of them that say the tag is there.
+        size: bytes of keys and values.
+        oldest, newest: ``checked_at`` of the entries, seconds UTC; None if all are void.
+    """
+
+    registry: str
+    namespace: str
+    identity: str
+    repositories: int | None
+    answers: int
+    present: int
+    size: int
+    oldest: float | None
+    newest: float | None
+
+
+def entry_name(key: Key) -> str:
+    """``quay.io/kolla/nova-api:v1`` of an answer, ``quay.io/kolla`` of a listing."""
+    name = f"{registry_of(key.scope)}/{key.scope.namespace}"
+    return f"{name}/{key.repository}:{key.tag}" if isinstance(key, AnswerKey) else name
+
+
+def registry_of(scope: Scope) -> str:
+    """The registry's name in an image reference."""
+    return parse_api_base(scope.api_base).registry
+
+
+def matches(key: Key, glob: str) -> bool:
+    """Whether an entry's name matches, with or without the registry; ``*`` crosses ``/``."""
+    name = entry_name(key)
+    without_registry = name.removeprefix(f"{registry_of(key.scope)}/")
+    return fnmatchcase(name, glob) or fnmatchcase(without_registry, glob)
+
+
+def sum_up(rows: Iterable[Row]) -> list[NamespaceSum]:
+    """The sums of the rows, in the order of their keys."""
+    by_scope: dict[Scope, list[Row]] = {}
+    for row in rows:
+        by_scope.setdefault(row.key.scope, []).append(row)
+    return [_sum(scope, of) for scope, of in by_scope.items()]
+
+
+def keeps(
+    rows: Iterable[Row], policy: Policy, now: Moment, *, strict: bool
+) -> Callable[[Row], bool]:
+    """Which rows a prune keeps: those inside retention, with times that can be true.
+
+    Args:
+        rows: everything stored.
+        policy: its retention counts, and with `strict` its ``max_age``.
+        now: the local clock is enough.
+        strict: drop, too, present answers past ``max_age`` and the answers of repositories that a
+            newer listing of their namespace does not show.
+    """
+    listings = {row.key.scope: row.entry for row in rows if isinstance(row.entry, StoredListing)}
+
+    def keep(row: Row) -> bool:
+        entry = row.entry
+        if entry is None or not worth_keeping(entry, policy, now):
+            return False
+        if not strict or not isinstance(entry, StoredAnswer) or not isinstance(row.key, AnswerKey):
+            return True
+        if entry.tag is not None and now.local - entry.stored_at >= policy.max_age:
+            return False
+        listing = listings.get(row.key.scope)
+        return (
+            listing is None
+            or row.key.repository in listing.repositories
+            or entry.checked_at > listing.checked_at
+        )
+
+    return keep
+
+
+def _sum(scope: Scope, rows: list[Row]) -> NamespaceSum:
+    entries = [row.entry for row in rows if row.entry is not None]
+    answers = [entry for entry in entries if isinstance(entry, StoredAnswer)]
+    listings = [entry for entry in entries if isinstance(entry, StoredListing)]
+    times = [entry.checked_at for entry in entries]
+    return NamespaceSum(
+        registry=registry_of(scope),
+        namespace=scope.namespace,
+        identity=scope.identity,
+        repositories=len(listings[0].repositories) if listings else None,
+        answers=len(answers),
+        present=sum(answer.tag is not None for answer in answers),
+        size=sum(row.size for row in rows),
+        oldest=min(times, default=None),
+        newest=max(times, default=None),
+    )

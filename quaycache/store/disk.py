@@ -1,0 +1,231 @@
+"""`DiskStore`: a directory that keeps answers between runs."""
+
+from __future__ import annotations
+
+import operator
+import os
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from quaycache.errors import SettingsError, StoreError
+from quaycache.names import printable
+from quaycache.store import plans, upkeep
+from quaycache.store.faults import Damaged, Unusable, finding
+from quaycache.store.layout import Layout
+from quaycache.store.protocol import Description, Pruned, Row
+from quaycache.store.quarantine import quarantine
+from quaycache.store.reader import START, Page
+from quaycache.store.removal import size_of
+from quaycache.store.session import Session, open_session
+
+if TYPE_CHECKING:
+    from quaycache.model import StoredAnswer, StoredListing
+    from quaycache.store.entry import Entry
+    from quaycache.store.keys import AnswerKey, Key, Scope
+    from quaycache.store.plans import Changes
+    from quaycache.store.reader import Reader
+
+T = TypeVar("T")
+
+_TROUBLE: Final = (Unusable, OSError)
+
+# The second is for what comes after something damaged.
+_ATTEMPTS: Final = 2
+
+
+class DiskStore:
+    """A `Store` in a directory, for any number of threads and processes.
+
+    What it keeps is in a sub-directory of its own; all that lies beside it is left alone. Nothing
+    is made before something is stored.
+
+    Args:
+        directory: made, if missing, for this user alone.
+
+    Raises:
+        SettingsError: no directory can have this name.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        path = os.path.abspath(os.fspath(directory))
+        if "\0" in path:
+            raise SettingsError("a cache directory's name has no null character in it")
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError as error:
+            raise SettingsError("the cache directory's name cannot be encoded") from error
+        self._layout = Layout(path)
+        self._lock = threading.RLock()
+        self._session: Session | None = None
+        self._reads = True
+        self._writes = True
+        self._quarantined = False
+        self._warned = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<DiskStore {self._layout.directory}>"
+
+    def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
+        """As `Store.load_answers`."""
+        return self._read(lambda reader: reader.answers(scope, tag), {})
+
+    def load_answer(self, key: AnswerKey) -> StoredAnswer | None:
+        """As `Store.load_answer`."""
+        return self._read(lambda reader: reader.answer(key), None)
+
+    def load_listing(self, scope: Scope) -> StoredListing | None:
+        """As `Store.load_listing`."""
+        return self._read(lambda reader: reader.listing(scope), None)
+
+    def merge(self, entries: Mapping[Key, Entry], *, latest: float) -> None:
+        """As `Store.merge`."""
+        encoded = plans.encode(entries)
+        if len(encoded) < len(entries):
+            self._warn("an entry is too large; it will not be stored")
+        if encoded:
+            self._write(lambda reader: plans.merge(reader, encoded, latest), to_create=True)
+
+    def remove(self, keys: Mapping[Key, float]) -> None:
+        """As `Store.remove`."""
+        self._write(lambda reader: plans.remove(reader, keys))
+
+    def remove_repositories(
+        self, scope: Scope, repositories: Collection[str], *, until: float
+    ) -> None:
+        """As `Store.remove_repositories`."""
+        self._write(lambda reader: plans.remove_repositories(reader, scope, repositories, until))
+
+    def rows(self) -> Iterator[Row]:
+        """As `Store.rows`."""
+        after: bytes | None = START
+        while after is not None:
+            rows, after = self._read(operator.methodcaller("page", after), Page([], None))
+            yield from (stored.row for stored in rows)
+
+    def prune(
+        self, keep: Callable[[Row], bool], *, quarantined_before: float, dry_run: bool = False
+    ) -> Pruned:
+        """As `Store.prune`."""
+        if not dry_run:
+            return self._tidy(lambda: upkeep.prune(self._layout, keep, quarantined_before))
+        sizes = [row.size for row in self.rows() if not keep(row)]
+        old = upkeep.expired(self._layout, quarantined_before)
+        return Pruned(len(sizes), len(old), sum(sizes) + size_of(old))
+
+    def clean(self) -> int:
+        """As `Store.clean`."""
+        return self._tidy(lambda: upkeep.clean(self._layout))
+
+    def describe(self) -> Description:
+        """As `Store.describe`."""
+        return Description(
+            location=self._layout.directory,
+            size=size_of(self._layout.ours()),
+            quarantines=len(self._layout.quarantines()),
+        )
+
+    def close(self) -> None:
+        """As `Store.close`."""
+        with self._lock:
+            self._closed = True
+            self._close_files()
+
+    def _read(self, query: Callable[[Reader], T], otherwise: T) -> T:
+        with self._lock:
+            for _ in range(_ATTEMPTS):
+                if self._closed or not self._reads:
+                    return otherwise
+                try:
+                    session = self._opened(to_create=False)
+                    return otherwise if session is None else query(session.reader)
+                except Damaged as damage:
+                    self._put_aside(damage)
+                except _TROUBLE as trouble:
+                    self._stop(trouble)
+            return otherwise
+
+    def _write(self, plan: Callable[[Reader], Changes], *, to_create: bool = False) -> None:
+        with self._lock:
+            for _ in range(_ATTEMPTS):
+                if self._closed or not self._writes:
+                    return
+                try:
+                    session = self._opened(to_create=to_create)
+                    # To remove what is not there, nothing needs to be opened for writing.
+                    if session is not None and (to_create or any(plan(session.reader))):
+                        session.write(plan)
+                    return
+                except Damaged as damage:
+                    self._put_aside(damage)
+                except _TROUBLE as trouble:
+                    self._stop_writing(trouble)
+
+    def _tidy(self, work: Callable[[], T]) -> T:
+        with self._lock:
+            if self._closed:
+                raise StoreError(f"{self._name}: it is closed")
+            self._close_files()
+            try:
+                return work()
+            except (Damaged, *_TROUBLE) as trouble:
+                raise StoreError(f"{self._name}: {_reason(trouble)}") from trouble
+
+    def _opened(self, *, to_create: bool) -> Session | None:
+        if self._session is None:
+            self._session = open_session(self._layout, to_create=to_create)
+        return self._session
+
+    def _close_files(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            with suppress(Damaged, *_TROUBLE):
+                session.close()
+
+    def _put_aside(self, damage: Damaged) -> None:
+        """Start empty, or as another process did; but once, whatever happens to the files."""
+        identity = None if self._session is None else self._session.reader.found.identity
+        self._close_files()
+        if self._quarantined:
+            self._stop(damage)
+            return
+        self._quarantined = True
+        try:
+            path = quarantine(self._layout, identity)
+        except _TROUBLE as trouble:
+            self._stop(f"{damage}, and it cannot be put aside: {_reason(trouble)}")
+            return
+        if path is not None:
+            self._warn(f"{damage}; put aside as {os.path.basename(path)}, and starting empty")
+
+    def _stop(self, reason: object) -> None:
+        self._reads = self._writes = False
+        self._close_files()
+        self._warn(f"{_reason(reason)}; running without the cache")
+
+    def _stop_writing(self, reason: object) -> None:
+        self._writes = False
+        if self._session is not None:
+            with suppress(Damaged, *_TROUBLE):
+                self._session.stop_writing()
+        self._warn(f"{_reason(reason)}; nothing will be stored")
+
+    def _warn(self, text: str) -> None:
+        """Log a line, once in a store's life: what comes next follows from it, or repeats it."""
+        if self._warned:
+            return
+        self._warned = True
+        # Rarely needed, and not cheap.
+        import logging
+
+        logging.getLogger("quaycache.store").warning("%s: %s", self._name, text)
+
+    @property
+    def _name(self) -> str:
+        return f"cache '{printable(self._layout.directory)}'"
+
+
+def _reason(reason: object) -> str:
+    return str(finding(reason)) if isinstance(reason, OSError) else str(reason)

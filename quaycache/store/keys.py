@@ -1,0 +1,94 @@
+"""What an entry is stored under. Pure.
+
+A key is text: schema version, API base, identity, namespace, tag and repository, in this order, so
+that one prefix holds everything that one resolve wants to know. A namespace's listing has neither
+tag nor repository. The separator is in none of the parts: their grammars leave it out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from quaycache.names import is_namespace, is_repository, is_tag
+
+SCHEMA_VERSION: Final = "1"
+ANONYMOUS: Final = "anon"
+
+_SEPARATOR: Final = "|"
+_API_BASE = re.compile(r"https?://[a-z0-9.:\[\]_-]{1,300}/api/v1", re.ASCII)
+_IDENTITY = re.compile(r"anon|[0-9a-f]{64}", re.ASCII)
+_MAX_KEY_LENGTH: Final = 1200
+
+
+class Scope(NamedTuple):
+    """Whose view of which namespace.
+
+    Attributes:
+        api_base: normalised, as text.
+        identity: what `identity_of` returns.
+    """
+
+    api_base: str
+    identity: str
+    namespace: str
+
+
+class ListingKey(NamedTuple):
+    """Of a namespace's listing."""
+
+    scope: Scope
+
+
+class AnswerKey(NamedTuple):
+    """Of the answer for one tag of one repository."""
+
+    scope: Scope
+    tag: str
+    repository: str
+
+
+Key = ListingKey | AnswerKey
+
+
+def identity_of(token: str | None) -> str:
+    """Who asks: ``anon``, or a digest from which the token cannot be had back."""
+    if token is None:
+        return ANONYMOUS
+    import hashlib  # OpenSSL: most runs are anonymous, and start without it
+
+    return hashlib.sha256(b"quaycache identity\0" + token.encode("utf-8")).hexdigest()
+
+
+def namespace_prefix(scope: Scope) -> str:
+    """What every key of a scope begins with, and no other."""
+    return _SEPARATOR.join((SCHEMA_VERSION, *scope, ""))
+
+
+def answers_prefix(scope: Scope, tag: str) -> str:
+    """What the key of every answer for one tag begins with; the repository follows."""
+    return f"{namespace_prefix(scope)}{tag}{_SEPARATOR}"
+
+
+def encode_key(key: Key) -> str:
+    """The text of a key; ASCII."""
+    if isinstance(key, ListingKey):
+        return answers_prefix(key.scope, "")
+    return answers_prefix(key.scope, key.tag) + key.repository
+
+
+def decode_key(text: str) -> Key | None:
+    """The key that a text is of; None if it is of none, or of another schema version."""
+    parts = text.split(_SEPARATOR) if len(text) <= _MAX_KEY_LENGTH else []
+    if len(parts) != 6 or parts[0] != SCHEMA_VERSION:
+        return None
+    scope, tag, repository = Scope(*parts[1:4]), parts[4], parts[5]
+    if not (
+        _API_BASE.fullmatch(scope.api_base)
+        and _IDENTITY.fullmatch(scope.identity)
+        and is_namespace(scope.namespace)
+    ):
+        return None
+    if not tag and not repository:
+        return ListingKey(scope)
+    return AnswerKey(scope, tag, repository) if is_tag(tag) and is_repository(repository) else None

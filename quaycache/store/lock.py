@@ -1,0 +1,104 @@
+"""The lock of a store on disk: shared while its files are open, exclusive to move them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from typing import Final
+
+from quaycache.store.faults import InUse, Unlockable, Unusable
+
+_ATTEMPTS: Final = 100
+_PAUSE: Final = 0.01
+
+_FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_NOT_WRITABLE: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
+_HELD: Final = (errno.EWOULDBLOCK, errno.EAGAIN)
+
+
+class StoreLock:
+    """An advisory lock that ends with its process. Not thread-safe."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self, *, exclusive: bool, create: bool = True) -> None:
+        """Take it, waiting a second at most.
+
+        Args:
+            exclusive: alone, or shared with others.
+            create: whether the lock file may be made.
+
+        Raises:
+            InUse: somebody else holds it.
+            Unlockable: there is no lock file, and none can be made.
+            Unusable: what lies there is no lock file.
+        """
+        # Attempts are counted, since a program's tests may have stopped the clock.
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(_PAUSE)
+            descriptor = self._open(create=create)
+            if descriptor is None:
+                continue
+            if self._lock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
+                self._descriptor = descriptor
+                return
+        raise InUse("in use by another process")
+
+    def release(self) -> None:
+        """Let go of it; harmless when it is not held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self, *, create: bool) -> int | None:
+        """The lock file; None if it just came or went."""
+        try:
+            return self._checked(os.open(self._path, os.O_RDWR | _FLAGS))
+        except FileNotFoundError:
+            return self._create(create=create)
+        except OSError as error:
+            if error.errno not in _NOT_WRITABLE:
+                raise Unusable("its lock file is none") from error
+        try:
+            return self._checked(os.open(self._path, os.O_RDONLY | _FLAGS))
+        except OSError as error:
+            raise Unlockable(f"its lock file: {error.strerror}") from error
+
+    def _create(self, *, create: bool) -> int | None:
+        if not create:
+            raise Unlockable("it has no lock file")
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+        except FileExistsError:
+            return None
+        except OSError as error:
+            raise Unlockable(error.strerror) from error
+        os.fchmod(descriptor, 0o600)
+        return descriptor
+
+    def _checked(self, descriptor: int) -> int:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise Unusable("its lock file is none")
+
+    def _lock(self, descriptor: int, operation: int) -> bool:
+        """Lock it if it is free and still the lock file; else close it."""
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+            held, there = os.fstat(descriptor), os.lstat(self._path)
+            # Whoever cleaned up meanwhile has removed this file: the lock is on the next one.
+            if (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino):
+                return True
+        except OSError as error:
+            if error.errno not in (*_HELD, errno.ENOENT):
+                os.close(descriptor)
+                raise Unlockable(error.strerror) from error
+        os.close(descriptor)
+        return False

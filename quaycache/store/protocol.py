@@ -1,0 +1,118 @@
+"""What the cached client needs of a store. A directory is one; a network store can be another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from quaycache.model import StoredAnswer, StoredListing
+    from quaycache.store.entry import Entry
+    from quaycache.store.keys import AnswerKey, Key, Scope
+
+
+class Row(NamedTuple):
+    """One row of a store, for who looks after it.
+
+    Attributes:
+        entry: None if the bytes under this key are none.
+        size: bytes of key and value.
+    """
+
+    key: Key
+    entry: Entry | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What `Store.prune` dropped, or would drop.
+
+    Attributes:
+        rows: dropped ones.
+        quarantines: dropped ones.
+        freed: bytes.
+    """
+
+    rows: int
+    quarantines: int
+    freed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A store at a glance.
+
+    Attributes:
+        location: where it is; without a password.
+        size: bytes that it takes, all in all.
+        quarantines: how many damaged caches were put aside.
+    """
+
+    location: str
+    size: int
+    quarantines: int
+
+
+class Store(Protocol):
+    """Answers and listings between runs. Thread-safe.
+
+    What it finds, and what it fails to do, is never the job's trouble: a store that cannot be read
+    is empty, one that cannot be written keeps nothing, and one warning is logged under
+    ``quaycache.store``. Only `prune` and `clean` raise: they are the job.
+    """
+
+    def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
+        """Every answer for one tag, by repository, in one read."""
+
+    def load_answer(self, key: AnswerKey) -> StoredAnswer | None:
+        """One answer."""
+
+    def load_listing(self, scope: Scope) -> StoredListing | None:
+        """The listing of a namespace."""
+
+    def merge(self, entries: Mapping[Key, Entry], *, latest: float) -> None:
+        """Store entries in one batch.
+
+        Of two under one key the newer ``checked_at`` wins, but what is stored with one later than
+        `latest` has a time that cannot be, and loses.
+        """
+
+    def remove(self, keys: Mapping[Key, float]) -> None:
+        """Remove each key's entry if its ``checked_at`` is not later than the key's value."""
+
+    def remove_repositories(
+        self, scope: Scope, repositories: Collection[str], *, until: float
+    ) -> None:
+        """Remove the answers of repositories for every tag, but none checked after `until`."""
+
+    def rows(self) -> Iterator[Row]:
+        """Everything stored, in the order of the keys."""
+
+    def prune(
+        self, keep: Callable[[Row], bool], *, quarantined_before: float, dry_run: bool = False
+    ) -> Pruned:
+        """Drop every row but those to keep, and take as little room as possible.
+
+        Args:
+            keep: whether a row stays; rows that are none of ours are not even shown to it.
+            quarantined_before: seconds UTC; what was put aside before then goes too.
+            dry_run: drop nothing, and say what would go.
+
+        Raises:
+            StoreError: it is in use, or may not be written.
+        """
+
+    def clean(self) -> int:
+        """Remove everything of ours, and nothing else; the number of bytes freed.
+
+        Raises:
+            StoreError: as `prune`.
+        """
+
+    def describe(self) -> Description:
+        """Where it is, and what it takes."""
+
+    def close(self) -> None:
+        """Write what is to be written, and let go of everything. For good."""

@@ -1,0 +1,236 @@
+"""Reads the database, by plain SQLite: what diskcache reads, it unpickles.
+
+Only rows of the one shape that we write are looked at, and each must prove itself by its checksum.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from quaycache.names import is_repository
+from quaycache.store.connection import Deadline, connect_to_read, reporting
+from quaycache.store.entry import MAX_ANSWER, MAX_LISTING, Entry, decode_answer, decode_listing
+from quaycache.store.keys import (
+    SCHEMA_VERSION,
+    AnswerKey,
+    Key,
+    ListingKey,
+    Scope,
+    answers_prefix,
+    decode_key,
+    encode_key,
+    namespace_prefix,
+)
+from quaycache.store.preflight import preflight
+from quaycache.store.protocol import Row
+
+if TYPE_CHECKING:
+    from quaycache.model import StoredAnswer, StoredListing
+    from quaycache.store.layout import Found, Layout
+
+# The plus keeps SQLite from the index of times, by which it would look at everything.
+_OF_OUR_SHAPE: Final = (
+    "raw = 1 AND mode = 1 AND filename IS NULL AND +expire_time IS NULL"
+    " AND typeof(key) = 'text' AND typeof(value) = 'blob' AND length(value) <= ?"
+)
+_SELECT: Final = f"FROM Cache WHERE {_OF_OUR_SHAPE} AND "
+_RANGE: Final = f"SELECT key, value {_SELECT} key >= ? AND key < ?"
+_ONE: Final = f"SELECT value {_SELECT} key = ?"
+_PAGE: Final = f"SELECT key, value {_SELECT} key > CAST(? AS TEXT) AND key < ? ORDER BY key LIMIT ?"
+_KEYS: Final = "SELECT key FROM Cache WHERE key >= ? AND key < ? AND raw = 1"
+
+START: Final = f"{SCHEMA_VERSION}|".encode("ascii")
+"""No key comes before it."""
+
+_END: Final = f"{SCHEMA_VERSION}}}"
+# What most names look like; `is_repository` takes some time, and there are thousands.
+_PLAIN: Final = re.compile(r"[a-z0-9_-]{1,200}")
+
+_PAGE_SIZE: Final = 256
+_REMEMBERED: Final = 8
+
+
+class _Loaded(NamedTuple):
+    """A load, to be repeated for less.
+
+    Attributes:
+        version: of the data.
+        values: of every row by its key, and what they say.
+        answers: those that say something, by repository.
+    """
+
+    version: int
+    values: dict[bytes, tuple[bytes, StoredAnswer | None]]
+    answers: dict[str, StoredAnswer]
+
+
+class Stored(NamedTuple):
+    """A row with the bytes that it was decoded from."""
+
+    row: Row
+    key: str
+    value: bytes
+
+
+class Page(NamedTuple):
+    """Some rows, and after which key the next page begins; None if this is behind the last."""
+
+    rows: list[Stored]
+    after: bytes | None
+
+
+class Reader:
+    """A database open to be read. Thread-safe.
+
+    Every method raises `Damaged` or `Unusable` where the database turns out to be so.
+
+    Attributes:
+        found: the files, as they were when they were opened.
+        live: whether it sees what is written after it was opened.
+    """
+
+    def __init__(self, layout: Layout, found: Found) -> None:
+        self.found = found
+        self._deadline = Deadline()
+        self._connection, self.live = connect_to_read(layout, found, self._deadline)
+        self._lock = threading.Lock()
+        self._loaded: dict[tuple[Scope, str], _Loaded] = {}
+
+    def check(self) -> None:
+        """Check schema and settings once more."""
+        with self._query():
+            preflight(self._connection)
+
+    def answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
+        """As `Store.load_answers`."""
+        with self._query():
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            before = self._loaded.pop((scope, tag), None)
+            if before is None or before.version != version:
+                known = {} if before is None else before.values
+                before = self._load(answers_prefix(scope, tag), tag, version, known)
+            self._loaded[scope, tag] = before
+            if len(self._loaded) > _REMEMBERED:
+                del self._loaded[next(iter(self._loaded))]
+            return before.answers.copy()
+
+    def answer(self, key: AnswerKey) -> StoredAnswer | None:
+        """As `Store.load_answer`."""
+        text = encode_key(key)
+        value = self._value(text, MAX_ANSWER)
+        return None if value is None else decode_answer(text, key.tag, value)
+
+    def listing(self, scope: Scope) -> StoredListing | None:
+        """As `Store.load_listing`."""
+        text = encode_key(ListingKey(scope))
+        value = self._value(text, MAX_LISTING)
+        return None if value is None else decode_listing(text, value)
+
+    def entries(self, keys: Collection[Key]) -> dict[Key, Entry]:
+        """What is stored under these keys."""
+        found = {
+            key: self.answer(key) if isinstance(key, AnswerKey) else self.listing(key.scope)
+            for key in keys
+        }
+        return {key: entry for key, entry in found.items() if entry is not None}
+
+    def answer_keys(self, scope: Scope, repositories: Collection[str]) -> list[AnswerKey]:
+        """The keys of repositories, for every tag, whatever is stored under them."""
+        with self._query():
+            names = self._connection.execute(_KEYS, _range(namespace_prefix(scope))).fetchall()
+        wanted = {name.encode() for name in repositories}
+        keys = (
+            decode_key(name.decode("ascii", "replace"))
+            for (name,) in names
+            if name.rpartition(b"|")[2] in wanted
+        )
+        return [key for key in keys if isinstance(key, AnswerKey)]
+
+    def page(self, after: bytes) -> Page:
+        """Some rows of ours, in the order of the keys, from the one after `after`."""
+        rows: list[tuple[bytes, bytes]] = []
+        size = 0
+        with self._query():
+            for row in self._connection.execute(_PAGE, (MAX_LISTING, after, _END, _PAGE_SIZE)):
+                rows.append(row)
+                size += len(row[1])
+                if size > MAX_LISTING:
+                    break
+        found = [stored for name, value in rows if (stored := _stored(name, value)) is not None]
+        return Page(found, rows[-1][0] if rows else None)
+
+    def pages(self) -> Iterator[list[Stored]]:
+        """Every row of ours, in the order of the keys."""
+        after: bytes | None = START
+        while after is not None:
+            rows, after = self.page(after)
+            yield rows
+
+    def count(self) -> int:
+        """How many rows there are, of ours or not."""
+        with self._query():
+            return int(self._connection.execute("SELECT count(*) FROM Cache").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the connection; harmless when it is closed."""
+        with self._lock:
+            self._connection.close()
+
+    def _load(
+        self,
+        prefix: str,
+        tag: str,
+        version: int,
+        known: Mapping[bytes, tuple[bytes, StoredAnswer | None]],
+    ) -> _Loaded:
+        skip = len(prefix)
+        values: dict[bytes, tuple[bytes, StoredAnswer | None]] = {}
+        answers: dict[str, StoredAnswer] = {}
+        for name, value in self._connection.execute(_RANGE, (MAX_ANSWER, *_range(prefix))):
+            text = name.decode("ascii", "replace")
+            repository = text[skip:]
+            before = known.get(name)
+            if before is not None and before[0] == value:
+                answer = before[1]
+            elif _PLAIN.fullmatch(repository) or is_repository(repository):
+                answer = decode_answer(text, tag, value)
+            else:
+                answer = None
+            values[name] = value, answer
+            if answer is not None:
+                answers[repository] = answer
+        return _Loaded(version, values, answers)
+
+    def _value(self, key: str, limit: int) -> bytes | None:
+        with self._query():
+            row = self._connection.execute(_ONE, (limit, key)).fetchone()
+        return None if row is None else row[0]
+
+    @contextmanager
+    def _query(self) -> Iterator[None]:
+        with self._lock, reporting():
+            self._deadline.start()
+            yield
+
+
+def _range(prefix: str) -> tuple[str, str]:
+    """The least text that begins so, and the least after all that do."""
+    return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
+def _stored(name: bytes, value: bytes) -> Stored | None:
+    """A row; None if its key is none."""
+    text = name.decode("ascii", "replace")
+    key = decode_key(text)
+    if key is None:
+        return None
+    entry: Entry | None
+    if isinstance(key, AnswerKey):
+        entry = decode_answer(text, key.tag, value)
+    else:
+        entry = decode_listing(text, value)
+    return Stored(Row(key, entry, len(name) + len(value)), text, value)

@@ -1,0 +1,127 @@
+"""The files of a store while they are open: the shared lock, a reader, and once needed a writer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quaycache.store.connection import probe_write_lock
+from quaycache.store.creation import create, make_directory
+from quaycache.store.faults import Damaged, Unlockable, Unusable
+from quaycache.store.layout import Found, Layout, examine
+from quaycache.store.lock import StoreLock
+from quaycache.store.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quaycache.store.plans import Changes
+    from quaycache.store.writer import Writer
+
+
+class Session:
+    """Open files.
+
+    Attributes:
+        reader: open until the session is closed.
+    """
+
+    def __init__(self, layout: Layout, lock: StoreLock, reader: Reader, *, locked: bool) -> None:
+        self.reader = reader
+        self._layout = layout
+        self._lock = lock
+        self._locked = locked
+        self._writer: Writer | None = None
+
+    def write(self, plan: Callable[[Reader], Changes]) -> None:
+        """Carry out what `plan` says of what is stored, in one transaction.
+
+        Raises:
+            Damaged: the database is.
+            Unusable: it cannot be written here and now.
+            OSError: so, too.
+        """
+        if self._writer is None:
+            self._writer = self._open_writer()
+        self._writer.apply(lambda: plan(self.reader))
+
+    def stop_writing(self) -> None:
+        """Close what is only needed to write."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close(lambda: None)
+
+    def close(self) -> None:
+        """Close everything, then release the lock."""
+        try:
+            if self._writer is None:
+                self.reader.close()
+            else:
+                # Whoever has the database open last tidies up, which a reader cannot.
+                self._writer.close(self.reader.close)
+        finally:
+            self._lock.release()
+
+    def _open_writer(self) -> Writer:
+        if not self.reader.found.own:
+            raise Unusable("it belongs to another user")
+        if not self._locked or not self.reader.live:
+            raise Unusable("it is read-only")
+        found = examine(self._layout)
+        if found is None or found.identity != self.reader.found.identity:
+            raise Unusable("it was replaced while it was open")
+        self.reader.check()
+        # diskcache would wait for a minute.
+        probe_write_lock(self._layout)
+        # It takes some time to import, and a run that only reads does without it.
+        from quaycache.store.writer import Writer
+
+        return Writer(self._layout.versioned)
+
+
+def open_session(layout: Layout, *, to_create: bool) -> Session | None:
+    """Open the files; None if there are none, and none are to be created.
+
+    Raises:
+        Damaged: they are.
+        Unusable: they cannot be opened here and now.
+        OSError: so, too.
+    """
+    # Before a lock file is made: who reads what is not there leaves no trace.
+    found = examine(layout)
+    if found is None:
+        if not to_create:
+            return None
+        make_directory(layout)
+    lock = StoreLock(layout.lock)
+    try:
+        locked = _lock_shared(lock, found)
+        found = _found_or_created(layout, to_create=to_create)
+        if found is None:
+            lock.release()
+            return None
+        return Session(layout, lock, Reader(layout, found), locked=locked)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _lock_shared(lock: StoreLock, found: Found | None) -> bool:
+    """Whether the lock could be had; to read what cannot be written, none is needed."""
+    try:
+        lock.acquire(exclusive=False, create=found is None or found.own)
+    except Unlockable:
+        if found is None:
+            raise
+        return False
+    return True
+
+
+def _found_or_created(layout: Layout, *, to_create: bool) -> Found | None:
+    found = examine(layout)
+    if found is not None or not to_create:
+        return found
+    create(layout)
+    found = examine(layout)
+    if found is None:
+        raise Damaged("it vanished")
+    return found

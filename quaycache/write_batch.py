@@ -1,0 +1,89 @@
+"""What was learned goes to the store in batches, so that a kill loses about a second of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from quaycache.store.entry import Entry
+    from quaycache.store.keys import Key
+    from quaycache.store.protocol import Store
+
+BATCH_SIZE: Final = 100
+BATCH_SECONDS: Final = 1.0
+
+
+class WriteBatch:
+    """Entries on their way to a store. Thread-safe.
+
+    Args:
+        store: gets them, every `BATCH_SIZE` entries and every `BATCH_SECONDS`.
+        margin: seconds by which the server's clock may be ahead of the newest entry of a batch.
+        on_written: called after each batch, in the thread that wrote it.
+    """
+
+    def __init__(self, store: Store, margin: float, on_written: Callable[[], None]) -> None:
+        self._store = store
+        self._margin = margin
+        self._on_written = on_written
+        self._writing = threading.Lock()
+        self._changed = threading.Condition()
+        self._pending: dict[Key, Entry] = {}
+        self._due = 0.0
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def add(self, key: Key, entry: Entry) -> None:
+        """Have an entry stored soon; not after `close`."""
+        with self._changed:
+            if self._closed:
+                return
+            if not self._pending:
+                self._due = time.monotonic() + BATCH_SECONDS
+            self._pending[key] = entry
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._write_when_due, name="quaycache-batch", daemon=True
+                )
+                self._thread.start()
+            if len(self._pending) in (1, BATCH_SIZE):
+                self._changed.notify()
+
+    def flush(self) -> None:
+        """Store what is pending before returning."""
+        with self._writing:
+            with self._changed:
+                pending, self._pending = self._pending, {}
+            if pending:
+                # Everything in a batch has the server's own time: none of it is in its future.
+                newest = max(entry.checked_at for entry in pending.values())
+                self._store.merge(pending, latest=newest + self._margin)
+
+    def close(self) -> None:
+        """Store what is pending, and take nothing more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+
+    def _write_when_due(self) -> None:
+        while self._wait_until_due():
+            self.flush()
+            self._on_written()
+
+    def _wait_until_due(self) -> bool:
+        """Wait for the next batch; False when there will be none."""
+        with self._changed:
+            while not self._closed:
+                if not self._pending:
+                    self._changed.wait()
+                elif len(self._pending) >= BATCH_SIZE or time.monotonic() >= self._due:
+                    return True
+                else:
+                    self._changed.wait(max(0.0, self._due - time.monotonic()))
+            return False

@@ -1,0 +1,96 @@
+"""The client's protocol straight on the registry model: no server, no threads, any clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from quaycache.errors import (
+    AuthenticationError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuayAPIError,
+    TransportError,
+)
+from quaycache.model import Listed, ListingPage, Provenance, TagAnswer
+from quaycache.payload import parse_listing, parse_tag, parse_tag_fields
+from quaycache.run import Run
+from quaycache.store.keys import ANONYMOUS
+from quaycache.testing.answers import Answer, QuayApi
+from quaycache.testing.registry import Registry
+
+_ERRORS: dict[int, type[QuayAPIError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+}
+
+
+@dataclass
+class ModelClient:
+    """Asks a `Registry` what `quaycache.client.QuayClient` asks a server.
+
+    Attributes:
+        pass_time: moves the registry's clock forward by seconds.
+        replica_lag: seconds that the tag endpoint is behind.
+        elapsed: seconds that each request takes.
+        break_after: pages after which the next walk breaks off; None lets it end.
+        requests: how many were made.
+    """
+
+    registry_model: Registry
+    pass_time: Callable[[float], None]
+    replica_lag: float = 0.0
+    elapsed: float = 0.0
+    break_after: int | None = None
+    requests: int = 0
+    api_url: str = "https://quay.io/api/v1"
+    registry: str = "quay.io"
+    identity: str = ANONYMOUS
+    api: QuayApi = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.api = QuayApi(self.registry_model)
+
+    def bound(self, _run: Run, _token: str | None = None) -> ModelClient:
+        return self
+
+    def list_pages(self, namespace: str) -> Iterator[ListingPage]:
+        query = {"namespace": namespace, "public": "true", "last_modified": "true"}
+        number = 0
+        while True:
+            number += 1
+            if self.break_after is not None and number > self.break_after:
+                self.break_after = None
+                raise TransportError("the walk broke off")
+            answer, checked_at = self._ask(self.api.listing(query))
+            page = parse_listing(json.dumps(answer.document).encode(), namespace)
+            last = page.next_page is None
+            yield ListingPage(number, page.repositories, last, checked_at)
+            if page.next_page is None:
+                return
+            query["next_page"] = page.next_page
+
+    def tag_answer(
+        self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
+    ) -> TagAnswer:
+        del listed
+        query = {"specificTag": tag, "onlyActiveTags": "true", "limit": "1"}
+        answer, checked_at = self._ask(
+            self.api.tags(namespace, repository, query, replica_lag=self.replica_lag)
+        )
+        fields = parse_tag_fields(json.dumps(answer.document).encode(), tag)
+        found = None if fields is None else parse_tag(fields)
+        return TagAnswer(found, checked_at, Provenance.FETCHED)
+
+    def _ask(self, answer: Answer) -> tuple[Answer, float]:
+        """Let time pass while the answer is on its way; its Date is that of its departure."""
+        self.requests += 1
+        self.pass_time(self.elapsed)
+        checked_at = float(int(self.registry_model.now())) - self.elapsed
+        if answer.status != 200:
+            error = _ERRORS[answer.status](f"HTTP {answer.status}")
+            error.status, error.checked_at = answer.status, checked_at
+            raise error
+        return answer, checked_at

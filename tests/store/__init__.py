@@ -1,0 +1,1 @@
+"""The stores: the border to the disk, and what happens there."""

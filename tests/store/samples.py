@@ -1,0 +1,81 @@
+"""Keys and entries for the tests of stores, and the process that some of them need."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from quaycache.model import LastModified, StoredAnswer, StoredListing, Tag
+from quaycache.store.keys import AnswerKey, ListingKey, Scope
+
+SCOPE = Scope("https://quay.io/api/v1", "anon", "kolla")
+NOW = 1_795_000_000.0
+LATEST = NOW + 1_000_000.0
+DIGEST = "sha256:" + "a" * 64
+LISTING_KEY = ListingKey(SCOPE)
+
+
+def key(repository: str = "nova-api", tag: str = "v1", scope: Scope = SCOPE) -> AnswerKey:
+    return AnswerKey(scope, tag, repository)
+
+
+def absent(checked_at: float = NOW) -> StoredAnswer:
+    return StoredAnswer(None, checked_at, checked_at + 0.5)
+
+
+def present(checked_at: float = NOW, tag: str = "v1", digest: str = DIGEST) -> StoredAnswer:
+    return StoredAnswer(Tag(tag, digest, int(NOW) - 5000, None), checked_at, checked_at + 0.5)
+
+
+def listing(checked_at: float = NOW, **rows: LastModified) -> StoredListing:
+    return StoredListing(rows or {"nova-api": int(NOW) - 5000}, checked_at, checked_at)
+
+
+def database(directory: Path) -> Path:
+    return directory / "quaycache-1" / "cache.db"
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("quaycache") and record.levelno >= logging.WARNING
+    ]
+
+
+@contextmanager
+def process(script: str, *arguments: object) -> Iterator[str]:
+    """Runs Python beside the test until the body ends; gives the first line that it prints."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    with child:
+        assert child.stdout is not None
+        try:
+            yield child.stdout.readline().strip()
+        finally:
+            child.send_signal(signal.SIGKILL)
+
+
+def finished(script: str, *arguments: object) -> str:
+    """What a Python script prints."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout

@@ -1,0 +1,62 @@
+"""The lock file comes and goes with the cache, and who waits for it must not lock a removed one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from quaycache.store.faults import InUse, Unlockable
+from quaycache.store.lock import StoreLock
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "lock")
+
+
+def test_shared_by_many_or_held_alone(path: str) -> None:
+    one, other = StoreLock(path), StoreLock(path)
+    one.acquire(exclusive=False)
+    other.acquire(exclusive=False)
+    one.release()
+    with pytest.raises(InUse):
+        one.acquire(exclusive=True)
+    other.release()
+    one.acquire(exclusive=True)
+    with pytest.raises(InUse):
+        other.acquire(exclusive=False)
+    one.release()
+    one.release()
+
+
+def test_a_removed_lock_file_is_not_held(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, next_one = StoreLock(path), StoreLock(path)
+    real_flock = fcntl.flock
+    cleaned: list[str] = []
+
+    def flock_just_after_a_clean(descriptor: int, operation: int) -> None:
+        if not cleaned:
+            cleaned.append(path)
+            os.unlink(path)
+            Path(path).touch()
+        real_flock(descriptor, operation)
+
+    monkeypatch.setattr("quaycache.store.lock.fcntl.flock", flock_just_after_a_clean)
+    lock.acquire(exclusive=True)
+    assert cleaned
+    with pytest.raises(InUse):
+        next_one.acquire(exclusive=False)
+    lock.release()
+    next_one.acquire(exclusive=False)
+    next_one.release()
+
+
+def test_a_lock_file_is_made_only_where_it_may(path: str, tmp_path: Path) -> None:
+    with pytest.raises(Unlockable):
+        StoreLock(path).acquire(exclusive=False, create=False)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Unlockable):
+        StoreLock(str(tmp_path / "none" / "lock")).acquire(exclusive=False)

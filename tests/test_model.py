@@ -1,0 +1,388 @@
+"""Random histories of a registry, and resolves in between: every answer within its bound.
+
+The registry model is asked in process, through the client's protocol, with clocks of the test's
+own; the cached client and the store are the real ones. Checked is the promise of
+`quaycache.freshness`: an absent answer and a digest are never wrong beyond ttl and margin, a
+present answer never beyond max_age, and what a listing shows to be gone is not served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
+from unittest import mock
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from quaycache import cached
+from quaycache.cached import CachedQuayClient
+from quaycache.client import QuayClient
+from quaycache.errors import QuayAPIError, TransportError
+from quaycache.freshness import Policy
+from quaycache.model import Listed, Provenance, StoredAnswer, Tag, TagAnswer
+from quaycache.run import Run
+from quaycache.store.disk import DiskStore
+from quaycache.store.keys import ANONYMOUS, AnswerKey, Scope
+from quaycache.testing import answers
+from quaycache.testing.errors import RegistryError
+from quaycache.testing.registry import Registry
+from tests.model_client import ModelClient
+
+NAMESPACE, TAGS = "kolla", ("v1", "v2")
+REPOSITORIES = ("a", "b", "c")
+EVENTS = (
+    *("push", "push", "push", "push with an expiry", "push the same again"),
+    *("delete", "delete", "restore", "set the expiry", "clear the expiry"),
+    *("delete the repository", "hide", "show"),
+)
+SCOPE = Scope(ModelClient.api_url, ANONYMOUS, NAMESPACE)
+BEGIN = 1_795_000_000.0
+
+PAUSES = st.sampled_from([0.3, 1.0, 5.0, 30.0, 61.0, 130.0, 301.0, 500.0, 2001.0])
+
+# HTTP dates are in whole seconds, and requests take time.
+SLACK = 3.0
+
+
+class State(NamedTuple):
+    """What anonymous readers can see of a tag."""
+
+    digest: str
+    start_ts: int
+    end_ts: int | None
+
+
+Truth = dict[tuple[str, str], State | None]
+
+
+@dataclass
+class Resolved:
+    """What one resolve said of each listed repository, and how."""
+
+    answers: dict[str, TagAnswer]
+    refused: int
+    walked: bool
+    requests: int
+
+
+def digest_of(answer: TagAnswer) -> str | None:
+    return None if answer.tag is None else answer.tag.manifest_digest
+
+
+class Histories(RuleBasedStateMachine):
+    """One example: a registry, a store, two clocks."""
+
+    @initialize(
+        ttl=st.sampled_from([0.0, 60.0, 300.0]),
+        margin=st.sampled_from([10.0, 60.0]),
+        max_age=st.sampled_from([400.0, 2000.0]),
+        lag=st.sampled_from([0.0, 0.0, 5.0, 9.0]),
+        offset=st.sampled_from([-50_000.0, 0.0, 50_000.0]),
+        elapsed=st.sampled_from([0.0, 0.4]),
+        unsteady=st.sampled_from([False, False, False, True]),
+    )
+    def begin(
+        self,
+        ttl: float,
+        margin: float,
+        max_age: float,
+        lag: float,
+        offset: float,
+        elapsed: float,
+        unsteady: bool,
+    ) -> None:
+        self.time = BEGIN
+        self.model = Registry(clock=lambda: self.time)
+        self.client = ModelClient(self.model, self.pass_time, replica_lag=lag, elapsed=elapsed)
+        self.policy = Policy(ttl=ttl, margin=margin, max_age=max_age)
+        self.offset = offset
+        self.set_back = 0.0
+        self.unsteady = unsteady
+        self.directory = tempfile.TemporaryDirectory()
+        self.store = DiskStore(self.directory.name)
+        self.cached = CachedQuayClient(cast("QuayClient", self.client), self.store, self.policy)
+        self.patches: list[Any] = [
+            mock.patch.object(cached, "time", SimpleNamespace(time=self.local)),
+            mock.patch.object(answers, "PAGE_SIZE", 2),
+        ]
+        for patch in self.patches:
+            patch.start()
+        self.history: list[tuple[float, Truth]] = []
+        for name in REPOSITORIES[:2]:
+            self.model.push(NAMESPACE, name, "v1")
+        self.record()
+
+    def teardown(self) -> None:
+        if hasattr(self, "cached"):
+            self.cached.close()
+            for patch in self.patches:
+                patch.stop()
+            self.directory.cleanup()
+
+    # What the registry goes through
+
+    @rule(
+        event=st.sampled_from(EVENTS),
+        name=st.sampled_from(REPOSITORIES),
+        tag=st.sampled_from(TAGS),
+        seconds=st.integers(1, 900),
+        number=st.integers(0, 9),
+    )
+    def something_happens(self, event: str, name: str, tag: str, seconds: int, number: int) -> None:
+        model, record = self.model, self.find(name)
+        state = self.visible().get((name, tag))
+        with contextlib.suppress(RegistryError):
+            match event:
+                case "push":
+                    model.push(NAMESPACE, name, tag)
+                case "push with an expiry":
+                    model.push(NAMESPACE, name, tag, lifetime=float(seconds))
+                case "push the same again" if state is not None:
+                    model.push(NAMESPACE, name, tag, state.digest)
+                case "delete":
+                    model.delete_tag(NAMESPACE, name, tag)
+                case "restore" if record is not None and record.rows:
+                    row = record.rows[number % len(record.rows)]
+                    model.restore(NAMESPACE, name, tag, row.manifest_digest)
+                case "set the expiry":
+                    model.set_expiry(NAMESPACE, name, tag, self.time + seconds)
+                case "clear the expiry":
+                    model.set_expiry(NAMESPACE, name, tag, None)
+                case "delete the repository":
+                    model.delete_repository(NAMESPACE, name)
+                case "hide":
+                    model.set_public(NAMESPACE, name, False)
+                case "show":
+                    model.set_public(NAMESPACE, name, True)
+
+    something_happens_again = something_happens
+
+    @rule(seconds=PAUSES)
+    def time_passes(self, seconds: float) -> None:
+        until = self.time + seconds
+        ends = [
+            lifetime.end_ms / 1000
+            for name in REPOSITORIES
+            if (record := self.find(name)) is not None
+            for lifetime in record.rows
+            if lifetime.end_ms is not None
+        ]
+        for moment in sorted(end for end in ends if self.time < end < until):
+            self.time = moment
+            self.record()
+        self.time = until
+
+    @precondition(lambda self: self.unsteady)
+    @rule(seconds=st.sampled_from([1.0, 200.0, 5000.0]))
+    def local_clock_is_set_back(self, seconds: float) -> None:
+        self.offset -= seconds
+        self.set_back += seconds
+
+    @precondition(lambda self: self.unsteady)
+    @rule(
+        name=st.sampled_from(REPOSITORIES),
+        tag=st.sampled_from(TAGS),
+        seconds=st.sampled_from([82_000.0, 90_000.0, 3e6]),
+    )
+    def an_answer_from_the_future_is_stored(self, name: str, tag: str, seconds: float) -> None:
+        """True at this moment, and with a time that no example gets to."""
+        state = self.visible().get((name, tag))
+        found = state and Tag(tag, *state)
+        planted = StoredAnswer(found, self.time + seconds, self.local())
+        self.store.merge({AnswerKey(SCOPE, tag, name): planted}, latest=float("inf"))
+
+    # What is asked
+
+    @rule(tag=st.sampled_from(TAGS), seconds=PAUSES)
+    def time_passes_and_resolve(self, tag: str, seconds: float) -> None:
+        self.time_passes(seconds)
+        self.check(tag, self.ask(self.cached, tag))
+
+    @rule(tag=st.sampled_from(TAGS))
+    def resolve(self, tag: str) -> None:
+        self.check(tag, self.ask(self.cached, tag))
+
+    @rule(tag=st.sampled_from(TAGS), pages=st.integers(0, 2))
+    def resolve_and_the_walk_breaks_off(self, tag: str, pages: int) -> None:
+        self.client.break_after = pages
+        try:
+            resolved = self.ask(self.cached, tag)
+        except TransportError:
+            return
+        finally:
+            self.client.break_after = None
+        self.check(tag, resolved)
+
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
+    def ask_for_one_by_name(self, tag: str, name: str) -> None:
+        bound = self.cached.bound(Run())
+        try:
+            answer = bound.known_answer(NAMESPACE, name, tag)
+            answer = answer or bound.tag_answer(NAMESPACE, name, tag)
+        except QuayAPIError:
+            return
+        self.check_answer(name, tag, answer, self.policy.max_age)
+
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES), seconds=PAUSES)
+    def ask_by_name_then_delete_then_resolve(self, tag: str, name: str, seconds: float) -> None:
+        """An answer that is younger than the listing in the store, and wrong soon after."""
+        self.time_passes(seconds)
+        self.ask_for_one_by_name(tag, name)
+        self.something_happens("delete", name, tag, 1, 0)
+        self.time_passes(seconds)
+        self.check(tag, self.ask(self.cached, tag))
+
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES), life=st.integers(1, 900))
+    def push_resolve_and_clear_the_expiry(self, tag: str, name: str, life: int) -> None:
+        """An answer with an expiry that is no longer true, which no listing shows."""
+        self.something_happens("push with an expiry", name, tag, life, 0)
+        self.check(tag, self.ask(self.cached, tag))
+        self.something_happens("clear the expiry", name, tag, 0, 0)
+
+    @rule(tag=st.sampled_from(TAGS))
+    def resolve_twice(self, tag: str) -> None:
+        self.ask(self.cached, tag)
+        again = self.ask(self.cached, tag)
+        # Whatever was stored within ttl costs nothing; a clock set back makes it stale, and that
+        # nothing is listed is not stored.
+        if self.policy.ttl > SLACK and not self.set_back and not self.client.elapsed:
+            fetched = [a for a in again.answers.values() if a.provenance is Provenance.FETCHED]
+            walks = 0 if again.answers or again.refused else again.requests
+            assert again.requests == len(fetched) + again.refused + walks
+            assert again.walked is (walks > 0)
+
+    @precondition(lambda self: not self.client.replica_lag and not self.client.elapsed)
+    @rule(tag=st.sampled_from(TAGS))
+    def resolve_through_an_empty_cache(self, tag: str) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            empty = CachedQuayClient(
+                cast("QuayClient", self.client), DiskStore(directory), self.policy
+            )
+            with empty:
+                resolved = self.ask(empty, tag)
+        truth = self.visible()
+        said = {name: digest_of(answer) for name, answer in resolved.answers.items()}
+        for name in REPOSITORIES:
+            state = truth.get((name, tag))
+            assert said.get(name) == (None if state is None else state.digest)
+        listed = [record for name in REPOSITORIES if (record := self.find(name)) and record.public]
+        alive = [r for r in listed if r.last_modified(int(self.time * 1000)) is not None]
+        assert resolved.requests == max(1, -(-len(listed) // 2)) + len(alive)
+
+    @invariant()
+    def record(self) -> None:
+        if hasattr(self, "history"):
+            self.history.append((self.time, self.visible()))
+
+    # How it is judged
+
+    def ask(self, client: CachedQuayClient, tag: str) -> Resolved:
+        before = self.client.requests
+        bound = client.bound(Run())
+        found: dict[str, TagAnswer] = {}
+        refused, walked = 0, False
+        for page in bound.list_pages(NAMESPACE):
+            walked = page.provenance is Provenance.FETCHED
+            for row in page.repositories:
+                listed = Listed(row.last_modified, page.checked_at, page.provenance)
+                answer = bound.known_answers(NAMESPACE, tag, [row], page).get(row.name)
+                try:
+                    answer = answer or bound.tag_answer(NAMESPACE, row.name, tag, listed=listed)
+                except QuayAPIError:  # hidden since it was listed, or the replica lags
+                    refused += 1
+                    continue
+                found[row.name] = answer
+                if walked and answer.provenance is not Provenance.FETCHED:
+                    self.check_against_listing(row.last_modified, answer, page.checked_at)
+        return Resolved(found, refused, walked, self.client.requests - before)
+
+    def check_against_listing(
+        self, last_modified: object, answer: TagAnswer, listed_at: float | None
+    ) -> None:
+        """What the walk just showed to be gone is not served."""
+        assert answer.checked_at is not None
+        assert listed_at is not None
+        if answer.tag is not None and listed_at > answer.checked_at + 1:
+            assert isinstance(last_modified, int)
+            assert answer.tag.start_ts <= last_modified
+
+    def check(self, tag: str, resolved: Resolved) -> None:
+        for name in REPOSITORIES:
+            if name in resolved.answers:
+                self.check_answer(name, tag, resolved.answers[name], self.policy.max_age)
+            elif not resolved.walked and resolved.requests == 0:
+                assert None in self.states(name, tag, self.bound())
+
+    def check_answer(self, name: str, tag: str, answer: TagAnswer, max_age: float) -> None:
+        if answer.tag is None:
+            assert None in self.states(name, tag, self.bound())
+            return
+        digest = answer.tag.manifest_digest
+        lately = self.states(name, tag, self.bound())
+        # Is it there with another digest all the time, then ours is wrong.
+        assert None in lately or any(state and state.digest == digest for state in lately)
+        ever = self.states(name, tag, max_age + self.policy.margin + SLACK + self.set_back)
+        assert any(state and state.digest == digest for state in ever)
+        end_ts = answer.tag.end_ts
+        if end_ts is not None and not self.set_back and answer.checked_at is not None:
+            assert self.time < end_ts + self.policy.margin + SLACK
+
+    def bound(self) -> float:
+        return self.policy.ttl + self.policy.margin + SLACK + self.set_back
+
+    def states(self, name: str, tag: str, seconds: float) -> set[State | None]:
+        """Every state that a tag was in during the last `seconds`."""
+        since = self.time - seconds
+        found = {self.visible().get((name, tag))}
+        for moment, truth in reversed(self.history):
+            found.add(truth.get((name, tag)))
+            if moment < since:
+                break
+        return found
+
+    def visible(self) -> Truth:
+        now_ms = int(self.time * 1000)
+        truth: Truth = {}
+        for name in REPOSITORIES:
+            record = self.find(name)
+            for tag in TAGS:
+                row = record.tag(tag, now_ms) if record is not None and record.public else None
+                if row is None:
+                    truth[name, tag] = None
+                    continue
+                end_ts = None if row.end_ms is None else row.end_ms // 1000
+                truth[name, tag] = State(row.manifest_digest, row.start_ms // 1000, end_ts)
+        return truth
+
+    def find(self, name: str) -> Any:
+        namespace = self.model.namespaces.get(NAMESPACE)
+        return None if namespace is None else namespace.get(name)
+
+    def pass_time(self, seconds: float) -> None:
+        self.record()
+        self.time += seconds
+        self.record()
+
+    def local(self) -> float:
+        return self.time + self.offset
+
+
+Histories.TestCase.settings = settings(
+    max_examples=int(os.environ.get("MODEL_EXAMPLES", "60")),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestHistories = Histories.TestCase
