@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -10,8 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from quaycache.cli import exits
-from quaycache.cli.demo import demo
-from quaycache.cli.resolve import resolve
 from quaycache.errors import MissingExtraError, QuaycacheError, QueryError, SettingsError
 from quaycache.version import __version__
 
@@ -19,7 +18,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# Imported when they are called for: most runs want one, and want it soon.
+_COMMANDS = ("resolve", "cache", "demo")
+
+
 class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"quaycache.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
@@ -34,10 +49,6 @@ class _Group(click.Group):
 @click.version_option(__version__, message="quaycache %(version)s")
 def app() -> None:
     """Which repositories of a Quay namespace carry a tag right now, and at which digest?"""
-
-
-app.add_command(resolve)
-app.add_command(demo)
 
 
 def run(arguments: Sequence[str]) -> NoReturn:

@@ -13,6 +13,7 @@ SUCCESS: Final = 0
 FAILURE: Final = 1
 USAGE: Final = 2
 PARTIAL: Final = 3
+NOT_STORED: Final = 4
 INTERRUPTED: Final = 130
 
 # Seconds for cancelled workers to end by themselves.

@@ -1,9 +1,10 @@
-"""A `Resolution` as text."""
+"""A `Resolution` as text, and the forms that numbers take for people."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,6 +44,24 @@ FORMATS: dict[str, Callable[[Resolution], Iterator[str]]] = {
     "jsonl": _jsonl,
 }
 """By the value of ``--output``: the lines to print."""
+
+
+def format_time(seconds: float) -> str:
+    """Seconds UTC as ``2026-03-01T12:00:00Z``."""
+    moment = datetime.fromtimestamp(int(seconds), tz=timezone.utc)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def format_size(size: int) -> str:
+    """Bytes as ``12 bytes``, ``3.4 KiB``, ``5.6 MiB``..."""
+    if size < 1024:
+        return f"{size} bytes"
+    amount = size / 1024
+    for unit in ("KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
 
 
 def stats_line(stats: Stats) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from quaycache.api_base import DEFAULT_API_URL, parse_api_base
+from quaycache.cached import CachedQuayClient
 from quaycache.cli import exits
+from quaycache.cli.cache_options import CacheChoice, cache_options
 from quaycache.cli.logs import show_logs
 from quaycache.cli.options import option, parallel, parsed
-from quaycache.cli.output import FORMATS, stats_line
+from quaycache.cli.output import FORMATS, format_time, stats_line
 from quaycache.client import QuayClient
 from quaycache.errors import QuayAPIError
 from quaycache.query import parse_query, parse_since
@@ -23,12 +25,14 @@ from quaycache.resolver import DEFAULT_WORKERS
 from quaycache.resolver import resolve as resolve_queries
 from quaycache.retrying import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from quaycache.settings import find_token, parse_duration, parse_rate
+from quaycache.store.disk import DiskStore
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from quaycache.events import Listener
-    from quaycache.model import Resolution
+    from quaycache.model import Image, Resolution
+    from quaycache.tag_client import TagClient
 
 
 def _api_url(text: str) -> str:
@@ -80,6 +84,7 @@ def _api_url(text: str) -> str:
     metavar="RATE",
     help="At most RATE requests a second over all workers.",
 )
+@cache_options
 @option("--keep-going", is_flag=True, help="Print what can be had; exit 3 if anything failed.")
 @option(
     "-o",
@@ -106,6 +111,7 @@ def resolve(
     retries: int,
     timeout: float,
     rate_limit: float | None,
+    cache: CacheChoice,
     keep_going: bool,
     output: str,
     stats: bool,
@@ -122,7 +128,8 @@ def resolve(
     quaycache resolve 'quay://openstack.kolla/*:2025.1-debian-bookworm?since=2026-03-01'
     quaycache resolve -o digest -j 16 'quay://kolla/nova-*' 'quay://kolla/glance-api:master'
 
-    Exit codes: 0 success, 1 failure, 2 usage, 3 partial with --keep-going, 130 interrupted.
+    Exit codes: 0 success, 1 failure, 2 usage, 3 partial with --keep-going, 4 offline and not all
+    is known, 130 interrupted.
     """  # noqa: D301 - click's mark for lines to keep is the character, not the escape
     show_logs(verbose, quiet)
     queries = [parse_query(uri) for uri in uris]
@@ -130,24 +137,30 @@ def resolve(
         queries = [q if q.since is not None else replace(q, since=since) for q in queries]
     # A file that cannot be read is an error even where every URI brings a token of its own.
     token = find_token(token_file, os.environ)
-    with (
-        QuayClient(
-            token, api_url=api_url, retries=retries, timeout=timeout, rate_limit=rate_limit
-        ) as client,
-        _listener(progress, quiet) as on_event,
-    ):
+    with ExitStack() as opened:
+        client: TagClient
+        client = asking = opened.enter_context(
+            QuayClient(
+                token, api_url=api_url, retries=retries, timeout=timeout, rate_limit=rate_limit
+            )
+        )
+        if cache.directory is not None:
+            store = DiskStore(cache.directory)
+            client = opened.enter_context(CachedQuayClient(asking, store, cache.policy))
         try:
             resolution = resolve_queries(
                 queries,
                 client=client,
                 max_workers=parallel,
-                keep_going=keep_going,
-                on_event=on_event,
+                keep_going=keep_going or cache.offline,
+                on_event=opened.enter_context(_listener(progress, quiet)),
             )
         except QuayAPIError as error:
             raise _with_hint(error) from None
     _print(resolution, output, stats)
-    return _exit_code(resolution)
+    if not quiet:
+        _tell_age(resolution.images, cache)
+    return _exit_code(resolution, cache)
 
 
 def _listener(progress: bool | None, quiet: bool) -> AbstractContextManager[Listener | None]:
@@ -176,8 +189,22 @@ def _print(resolution: Resolution, output: str, stats: bool) -> None:
         click.echo(stats_line(resolution.stats), err=True)
 
 
-def _exit_code(resolution: Resolution) -> int:
+def _tell_age(images: tuple[Image, ...], cache: CacheChoice) -> None:
+    """On stderr, what a reader of plain text would not see: that an answer is old."""
+    stale = [image for image in images if image.stale]
+    if cache.offline:
+        times = [image.checked_at for image in images if image.checked_at is not None]
+        if times:
+            click.echo(f"offline: the oldest answer is of {format_time(min(times))}", err=True)
+    elif stale:
+        names = ", ".join(f"{image.repository}:{image.tag}" for image in stale)
+        click.echo(f"warning: the server failed, and these are stale: {names}", err=True)
+
+
+def _exit_code(resolution: Resolution, cache: CacheChoice) -> int:
     if not resolution.failures:
         return exits.SUCCESS
+    if cache.offline:
+        return exits.NOT_STORED
     answered = resolution.stats.matched - resolution.stats.failed
     return exits.PARTIAL if answered else exits.FAILURE

@@ -1,0 +1,260 @@
+"""``quaycache cache``, and the options of ``resolve`` that have to do with a cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from quaycache.testing import EmbeddedQuay, Fault
+from tests.conftest import Finished
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where the `command` fixture has its cache."""
+    return tmp_path / "quaycache"
+
+
+@pytest.fixture
+def kolla(embedded_quay: EmbeddedQuay) -> EmbeddedQuay:
+    for name, tag in (("nova-api", "v1"), ("glance", "v1"), ("other", "v2")):
+        embedded_quay.registry.push("kolla", name, tag)
+    embedded_quay.registry.advance(1000)
+    return embedded_quay
+
+
+@pytest.fixture
+def warm(kolla: EmbeddedQuay, command: Command) -> EmbeddedQuay:
+    assert command("resolve", "quay://kolla/*:v1").code == 0
+    kolla.reset_counters()
+    return kolla
+
+
+def host(quay: EmbeddedQuay) -> str:
+    return quay.url.removeprefix("https://")
+
+
+def damage(directory: Path) -> None:
+    (directory / "quaycache-1" / "cache.db").write_bytes(b"garbage" * 1000)
+
+
+class TestResolve:
+    def test_again_costs_nothing(self, warm: EmbeddedQuay, command: Command) -> None:
+        done = command("resolve", "--stats", "quay://kolla/*:v1")
+        assert done.out == f"{host(warm)}/kolla/glance:v1\n{host(warm)}/kolla/nova-api:v1\n"
+        assert "requests=0" in done.err
+        assert "fresh=3" in done.err
+        assert warm.counters().requests == 0
+
+    def test_no_cache(self, kolla: EmbeddedQuay, command: Command, directory: Path) -> None:
+        for _ in range(2):
+            command("resolve", "--no-cache", "quay://kolla/*:v1")
+        assert kolla.counters().requests == 8
+        assert not directory.exists()
+
+    def test_ttl_and_refresh(self, warm: EmbeddedQuay, command: Command) -> None:
+        command("resolve", "--ttl", "0", "quay://kolla/*:v1")
+        assert warm.counters().requests == 1
+        command("resolve", "--refresh", "quay://kolla/*:v1")
+        assert warm.counters().requests == 5
+
+    def test_max_age(self, warm: EmbeddedQuay, command: Command) -> None:
+        command("resolve", "--max-age", "0", "quay://kolla/*:v1")
+        assert (warm.counters().listing, warm.counters().tag) == (0, 2)
+
+    def test_directory_of_the_platform(
+        self, kolla: EmbeddedQuay, command: Command, tmp_path: Path
+    ) -> None:
+        environment = {"QUAYCACHE_CACHE_DIR": "", "XDG_CACHE_HOME": str(tmp_path / "xdg")}
+        for _ in range(2):
+            assert command("resolve", "quay://kolla/*:v1", **environment).code == 0
+        assert kolla.counters().requests == 4
+        assert (tmp_path / "xdg" / "quaycache" / "CACHEDIR.TAG").exists()
+
+    def test_modes(self, warm: EmbeddedQuay, directory: Path) -> None:
+        assert warm.counters().requests == 0
+        for path in (directory, *directory.rglob("*")):
+            wanted = 0o700 if path.is_dir() else 0o600
+            assert stat.S_IMODE(path.stat().st_mode) == wanted, path
+
+    def test_offline(self, warm: EmbeddedQuay, command: Command) -> None:
+        done = command("resolve", "--offline", "quay://kolla/*:v1", QUAYCACHE_API_URL=warm.url)
+        assert done.code == 0
+        assert len(done.out.splitlines()) == 2
+        assert done.err.startswith("offline: the oldest answer is of 20")
+        assert len(done.err.splitlines()) == 1
+        assert warm.counters().connections == 0
+
+    def test_offline_and_one_is_missing(self, warm: EmbeddedQuay, command: Command) -> None:
+        done = command("resolve", "--offline", "quay://kolla/*:v1", "quay://kolla/new:v1")
+        assert warm.counters().requests == 0
+        assert done.code == 4
+        assert len(done.out.splitlines()) == 2
+        assert "error: kolla/new:v1: not in the cache\n" in done.err
+        assert command("resolve", "--offline", "quay://nobody/*:v1").code == 4
+
+    def test_stale_if_error_says_so(self, warm: EmbeddedQuay, command: Command) -> None:
+        warm.configure(faults=[Fault(kind="status", status=503)])
+        arguments = ["resolve", "--ttl", "0", "--retries", "0"]
+        assert command(*arguments, "quay://kolla/*:v1").code == 1
+        done = command(*arguments, "--stale-if-error", "1h", "quay://kolla/*:v1")
+        assert (done.code, len(done.out.splitlines())) == (0, 2)
+        assert "these are stale: kolla/glance:v1, kolla/nova-api:v1" in done.err
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--refresh", "--offline"], "--refresh and --offline exclude each other"),
+            (["--no-cache", "--offline"], "--no-cache and --offline exclude each other"),
+            (["--no-cache", "--refresh"], "--no-cache and --refresh exclude each other"),
+            (["--ttl", "soon"], "'soon' is no duration"),
+            (["--max-age", "-1"], "'-1' is no duration"),
+        ],
+    )
+    def test_usage(self, command: Command, arguments: list[str], said: str) -> None:
+        done = command("resolve", *arguments, "quay://kolla")
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
+        assert len(done.err.splitlines()) == 1
+
+    def test_a_cache_that_cannot_be_used_is_one_warning(
+        self, kolla: EmbeddedQuay, command: Command, directory: Path
+    ) -> None:
+        directory.write_text("a file")
+        done = command("resolve", "quay://kolla/*:v1")
+        assert (done.code, len(done.out.splitlines())) == (0, 2)
+        assert done.err.startswith("warning: cache ")
+        assert len(done.err.splitlines()) == 1
+        assert kolla.counters().requests == 4
+
+    def test_a_damaged_cache_is_one_warning_and_a_new_cache(
+        self, warm: EmbeddedQuay, command: Command, directory: Path
+    ) -> None:
+        damage(directory)
+        done = command("resolve", "quay://kolla/*:v1")
+        assert (done.code, len(done.out.splitlines())) == (0, 2)
+        assert len(done.err.splitlines()) == 1
+        assert warm.counters().requests == 4
+        again = command("resolve", "quay://kolla/*:v1")
+        assert (again.code, again.err) == (0, "")
+        assert warm.counters().requests == 4
+
+
+class TestCommands:
+    def test_dir(self, command: Command, directory: Path) -> None:
+        assert command("cache", "dir") == Finished(0, f"{directory}\n", "")
+        done = command("cache", "dir", "-o", "json")
+        assert json.loads(done.out) == {"dir": str(directory)}
+        assert not directory.exists()
+
+    def test_info(self, warm: EmbeddedQuay, command: Command, directory: Path) -> None:
+        done = command("cache", "info", "-o", "json")
+        assert (done.code, done.err) == (0, "")
+        document = json.loads(done.out)
+        assert document["location"] == str(directory)
+        assert document["size"] > 1000
+        assert (document["entries"], document["void"], document["quarantines"]) == (4, 0, 0)
+        (namespace,) = document["namespaces"]
+        assert (namespace["registry"], namespace["namespace"]) == (host(warm), "kolla")
+        assert (namespace["repositories"], namespace["answers"], namespace["present"]) == (3, 3, 2)
+        assert namespace["identity"] == "anon"
+        text = command("cache", "info").out
+        assert f"{host(warm)}/kolla\n" in text
+        assert "3 listed, 3 answers, 2 present" in text
+
+    def test_list(self, warm: EmbeddedQuay, command: Command) -> None:
+        lines = command("cache", "list").out.splitlines()
+        assert [line.split()[0] for line in lines] == [
+            f"{host(warm)}/kolla{name}" for name in ("", "/glance:v1", "/nova-api:v1", "/other:v1")
+        ]
+        assert "3 repositories" in lines[0]
+        assert "sha256:" in lines[1]
+        assert "absent" in lines[3]
+        for glob in ("kolla/nova-*:v1", f"{host(warm)}/kolla/nova-*"):
+            (row,) = json.loads(command("cache", "list", "-o", "json", glob).out)
+            assert row["kind"] == "present"
+            assert row["digest"].startswith("sha256:")
+        assert command("cache", "list", "nothing*") == Finished(0, "", "")
+
+    def test_remove(self, warm: EmbeddedQuay, command: Command) -> None:
+        assert command("cache", "remove", "kolla/*a*:v1").out == "Removed 2 entries\n"
+        assert command("cache", "remove", "kolla/*a*:v1").out == "Removed 0 entries\n"
+        command("resolve", "quay://kolla/*:v1")
+        assert (warm.counters().listing, warm.counters().tag) == (0, 2)
+
+    def test_prune(self, warm: EmbeddedQuay, command: Command, directory: Path) -> None:
+        damage(directory)
+        command("resolve", "-q", "quay://kolla/*:v1")
+        names = {"CACHEDIR.TAG", "quaycache-1", "quaycache-1.lock"}
+        dry = command("cache", "prune", "--ci", "--dry-run", "-o", "json")
+        assert json.loads(dry.out)["quarantines"] == 1
+        assert json.loads(dry.out)["rows"] == 0
+        done = command("cache", "prune", "--ci", "--max-age", "0")
+        assert done.out.startswith("Removed 2 entries and 1 quarantine (")
+        assert {path.name for path in directory.iterdir()} == names
+        assert [path.name for path in (directory / "quaycache-1").iterdir()] == ["cache.db"]
+        assert command("cache", "prune").out.startswith("Removed 0 entries and 0 quarantines")
+        warm.reset_counters()
+        command("resolve", "quay://kolla/*:v1")
+        assert warm.counters().tag == 2
+
+    def test_clean(self, warm: EmbeddedQuay, command: Command, directory: Path) -> None:
+        assert warm.counters().requests == 0
+        (directory / "mine").write_text("kept")
+        damage(directory)
+        command("cache", "info")
+        assert json.loads(command("cache", "clean", "-o", "json").out)["freed"] > 1000
+        assert [path.name for path in directory.iterdir()] == ["mine"]
+
+    @pytest.mark.parametrize("state", ["missing", "empty", "foreign", "corrupt", "file"])
+    @pytest.mark.parametrize(
+        "arguments", [["dir"], ["info"], ["list"], ["remove", "*"], ["prune", "--ci"], ["clean"]]
+    )
+    def test_on_whatever_is_there(
+        self, command: Command, directory: Path, state: str, arguments: list[str]
+    ) -> None:
+        if state == "file":
+            directory.write_text("a file")
+        elif state != "missing":
+            directory.mkdir()
+        if state in ("foreign", "corrupt"):
+            (directory / "quaycache-1").mkdir()
+            (directory / "quaycache-1" / "cache.db").touch()
+            damage(directory)
+        if state == "foreign":
+            (directory / "quaycache-1" / "cache.db").unlink()
+            sqlite3.connect(directory / "quaycache-1" / "cache.db").execute("CREATE TABLE t (x)")
+        done = command("cache", *arguments)
+        assert "Traceback" not in done.err
+        assert len(done.err.splitlines()) <= 1
+        assert done.code in (0, 1)
+        if state != "file":
+            assert done.code == 0
+
+
+def test_ci_round_trip(
+    kolla: EmbeddedQuay, command: Command, directory: Path, tmp_path: Path
+) -> None:
+    """The shell lines of a CI job: prune, save, restore at another path."""
+    kolla.registry.populate("many", 120, tag="v1", every=2)
+    command("resolve", "-j", "16", "quay://many/*:v1")
+    assert command("cache", "prune", "--ci").code == 0
+    archive, elsewhere = tmp_path / "cache.tar", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert os.system(f"tar -C '{directory}' -cf '{archive}' .") == 0  # noqa: S605
+    assert os.system(f"tar -C '{elsewhere}' -xf '{archive}' --no-same-owner") == 0  # noqa: S605
+    kolla.reset_counters()
+    restored = {"QUAYCACHE_CACHE_DIR": str(elsewhere)}
+    done = command("resolve", "quay://many/*:v1", **restored)
+    assert (done.code, done.err, len(done.out.splitlines())) == (0, "", 60)
+    assert kolla.counters().requests == 0
+    assert command("resolve", "--ttl", "0", "quay://many/*:v1", **restored).code == 0
+    assert (kolla.counters().listing, kolla.counters().tag) == (2, 0)
