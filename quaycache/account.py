@@ -10,7 +10,7 @@ from quaycache.model import Failure, Image, Provenance, Resolution, Stats
 
 if TYPE_CHECKING:
     from quaycache.errors import QuayAPIError
-    from quaycache.model import TagAnswer, Usage
+    from quaycache.model import Tag, TagAnswer, Usage
     from quaycache.query import Query
 
 
@@ -68,15 +68,19 @@ def account(
     """
     images: dict[tuple[str, str], Image] = {}
     failures = list(failed_listings)
-    counts = dict.fromkeys([*(kind.value for kind in Provenance), "failed"], 0)
+    answered: list[Provenance] = []
+    failed = 0
     for question, check in checks.items():
+        answer = check.answer
         if check.error is not None:
-            counts["failed"] += 1
+            failed += 1
             failures.append(Failure(question.path, str(check.error)))
-        elif check.answer is not None:
-            counts[check.answer.provenance.value] += 1
-            if image := _image(registry, question, check):
-                images[image.repository, question.tag] = image
+        elif answer is not None:
+            answered.append(answer.provenance)
+            if answer.tag is not None and _is_wanted(answer.tag, check.queries):
+                path = question.path
+                images[path, question.tag] = _image(registry, path, answer.tag, answer)
+    counts = {kind.value: answered.count(kind) for kind in Provenance}
     return Resolution(
         images=tuple(images[key] for key in sorted(images)),
         failures=tuple(sorted(failures, key=lambda failure: failure.repository)),
@@ -85,24 +89,23 @@ def account(
             found=len(images),
             usage=usage,
             elapsed_s=elapsed_s,
+            failed=failed,
             **counts,
         ),
     )
 
 
-def _image(registry: str, question: Question, check: Check) -> Image | None:
-    answer = check.answer
-    if answer is None or answer.tag is None:
-        return None
-    tag = answer.tag
-    if not any(query.since is None or tag.start_ts >= query.since for query in check.queries):
-        return None
+def _is_wanted(tag: Tag, queries: list[Query]) -> bool:
+    return any(query.since is None or tag.start_ts >= query.since for query in queries)
+
+
+def _image(registry: str, path: str, tag: Tag, answer: TagAnswer) -> Image:
     return Image(
-        registry=registry,
-        repository=question.path,
-        tag=tag.name,
-        digest=tag.manifest_digest,
-        start_ts=tag.start_ts,
-        checked_at=answer.checked_at,
-        stale=answer.provenance is Provenance.STALE,
+        registry,
+        path,
+        tag.name,
+        tag.manifest_digest,
+        tag.start_ts,
+        answer.checked_at,
+        answer.provenance is Provenance.STALE,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quaycache.model import Provenance
@@ -61,7 +60,7 @@ class AnswersView:
         learned_in, answer = self._learned.get(repository, (-1, None))
         if answer is None or learned_in < turn:
             return None
-        return replace(answer, provenance=Provenance.FRESH)
+        return answer._replace(provenance=Provenance.FRESH)
 
     def forget(self, repositories: Collection[str], until: float) -> None:
         """Drop what is stored about repositories, but not what was checked after `until`."""

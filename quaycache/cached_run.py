@@ -139,7 +139,7 @@ class CachedRun:
             landed = flight.wait(self._run)
             if landed is not None:
                 own = landed.provenance is not Provenance.FETCHED
-                return landed if own else replace(landed, provenance=Provenance.FRESH)
+                return landed if own else landed._replace(provenance=Provenance.FRESH)
 
     def _learned(
         self, view: AnswersView, repository: str, listed: Listed | None

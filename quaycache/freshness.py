@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from quaycache.errors import SettingsError
 from quaycache.model import UNKNOWN, Provenance, TagAnswer
@@ -67,8 +67,7 @@ class Policy:
                 raise SettingsError(f"{name} must be 0 seconds or more, and finite")
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """The time of a decision, seconds UTC.
 
     Attributes:

@@ -1,11 +1,14 @@
-"""The values that travel between the floors: frozen, slotted, without behaviour that does I/O."""
+"""The values that travel between the floors: frozen, slotted, without behaviour that does I/O.
+
+Those that a run makes by the thousand are named tuples, which are made in a third of the time.
+"""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 
 class Unknown(enum.Enum):
@@ -30,16 +33,14 @@ None says that the repository has no alive tag at all.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Repository:
+class Repository(NamedTuple):
     """One row of a namespace's listing."""
 
     name: str
     last_modified: LastModified
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(NamedTuple):
     """An alive tag of a repository; times are seconds UTC.
 
     Attributes:
@@ -83,8 +84,7 @@ class ListingPage:
     provenance: Provenance = Provenance.FETCHED
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """What the listing in hand says of one repository; the fields are those of its page."""
 
     last_modified: LastModified
@@ -92,8 +92,7 @@ class Listed:
     provenance: Provenance = Provenance.FETCHED
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
+class StoredAnswer(NamedTuple):
     """An answer as it is kept between runs.
 
     Attributes:
@@ -107,8 +106,7 @@ class StoredAnswer:
     stored_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class StoredListing:
+class StoredListing(NamedTuple):
     """A completed walk of a namespace's listing as it is kept between runs.
 
     Attributes:
@@ -121,8 +119,7 @@ class StoredListing:
     stored_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class TagAnswer:
+class TagAnswer(NamedTuple):
     """The answer for one tag of one repository.
 
     Attributes:
@@ -136,8 +133,7 @@ class TagAnswer:
     provenance: Provenance
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A repository that carries the tag.
 
     Attributes:

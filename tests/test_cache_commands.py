@@ -6,6 +6,8 @@ import json
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,6 +240,23 @@ class TestCommands:
         assert done.code in (0, 1)
         if state != "file":
             assert done.code == 0
+
+
+def test_a_fresh_run_imports_nothing_that_it_does_not_need(
+    warm: EmbeddedQuay, directory: Path
+) -> None:
+    code = f"""
+import sys
+from quaycache import QuayClient, resolve
+with QuayClient(api_url="{warm.url}") as client:
+    found = resolve(["quay://kolla/*:v1"], client=client, cache_dir="{directory}")
+print(len(found.images), *sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    images, *modules = done.stdout.split()
+    assert images == "2"
+    heavy = {"httpx", "diskcache", "tenacity", "asyncio", "click", "rich", "random", "tempfile"}
+    assert heavy.isdisjoint(modules)
 
 
 def test_ci_round_trip(

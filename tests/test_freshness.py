@@ -137,7 +137,7 @@ MID = START + 1000  # newer than it, and long before any check below
         # A stored listing that is fresh validates too, but not what was checked after it.
         (A(TTL), stored(MID), VALIDATED),
         (P(TTL), stored(MID), VALIDATED),
-        (replace(A(10), stored_at=LOCAL - TTL), stored(MID, age=20), None),
+        (A(10)._replace(stored_at=LOCAL - TTL), stored(MID, age=20), None),
         # A listing of an unknown time was walked at this moment; ages are the local clock's.
         (A(TTL - 1), Listed(MID, None), FRESH),
         (A(TTL), Listed(MID, None), VALIDATED),
@@ -170,26 +170,26 @@ class TestClocks:
         assert known(answer, stored(MID), POLICY, Moment(answer.stored_at - 1)) is None
 
     def test_a_fetched_listing_makes_the_local_clock_irrelevant(self) -> None:
-        answer = replace(absent(1000), stored_at=LOCAL + 5_000_000)
+        answer = absent(1000)._replace(stored_at=LOCAL + 5_000_000)
         for local in (0.0, LOCAL, LOCAL * 2):
             moment = Moment(local, SERVER)
             assert provenance(known(answer, fetched(MID), POLICY, moment)) is VALIDATED
 
     def test_checked_in_the_future_without_a_request(self) -> None:
-        answer = replace(absent(10), checked_at=LOCAL + 86_400)
+        answer = absent(10)._replace(checked_at=LOCAL + 86_400)
         assert known(answer, None, POLICY, Moment(LOCAL)) is not None
-        later = replace(answer, checked_at=LOCAL + 86_401)
+        later = answer._replace(checked_at=LOCAL + 86_401)
         assert known(later, None, POLICY, Moment(LOCAL)) is None
 
     def test_checked_later_than_the_server_says_it_is(self) -> None:
-        answer = replace(absent(10), checked_at=SERVER + MARGIN)
+        answer = absent(10)._replace(checked_at=SERVER + MARGIN)
         assert known(answer, fetched(MID), POLICY, Moment(LOCAL, SERVER)) is not None
-        later = replace(answer, checked_at=SERVER + MARGIN + 1)
+        later = answer._replace(checked_at=SERVER + MARGIN + 1)
         assert known(later, fetched(MID), POLICY, Moment(LOCAL, SERVER)) is None
         assert provenance(known(later, fetched(None), POLICY, Moment(LOCAL, SERVER))) is PROVEN
 
     def test_the_server_may_have_gone_on_since_the_listing(self) -> None:
-        answer = replace(absent(10), checked_at=SERVER + 1000)
+        answer = absent(10)._replace(checked_at=SERVER + 1000)
         assert known(answer, fetched(MID), POLICY, Moment(LOCAL, SERVER + 900)) is not None
 
     def test_latest_possible(self) -> None:
@@ -221,8 +221,8 @@ class TestAfterError:
             (P(TTL + 10), fetched(None), 100, False),
             (P(TTL + 10, end_ts=int(SERVER)), None, 100, False),
             (None, None, 100, False),
-            (replace(A(TTL + 10), stored_at=LOCAL + 1), None, 100, False),
-            (replace(A(TTL + 10), checked_at=SERVER + 1e6), None, 100, False),
+            (A(TTL + 10)._replace(stored_at=LOCAL + 1), None, 100, False),
+            (A(TTL + 10)._replace(checked_at=SERVER + 1e6), None, 100, False),
             (A(RETENTION), None, 1e9, False),
         ],
     )
@@ -278,7 +278,7 @@ class TestListing:
         assert not listing_is_fresh(self.listing(-1), POLICY, Moment(LOCAL))
 
     def test_from_the_future(self) -> None:
-        listing = replace(self.listing(1), checked_at=LOCAL + 86_401)
+        listing = self.listing(1)._replace(checked_at=LOCAL + 86_401)
         assert not listing_is_fresh(listing, POLICY, Moment(LOCAL))
 
     def test_offline(self) -> None:

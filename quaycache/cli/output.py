@@ -70,7 +70,7 @@ def stats_line(stats: Stats) -> str:
 
 
 def _image(image: Image) -> dict[str, Any]:
-    fields = asdict(image)
+    fields = image._asdict()
     if image.checked_at is not None:
         fields["checked_at"] = round(image.checked_at, 3)
     return fields

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from quaycache.errors import SettingsError, StoreError
 from quaycache.names import printable
-from quaycache.store import plans, upkeep
+from quaycache.store import plans
 from quaycache.store.faults import Damaged, Unusable, finding
 from quaycache.store.layout import Layout
 from quaycache.store.protocol import Description, Pruned, Row
-from quaycache.store.quarantine import quarantine
 from quaycache.store.reader import START, Page
 from quaycache.store.removal import size_of
 from quaycache.store.session import Session, open_session
@@ -109,6 +108,8 @@ class DiskStore:
         self, keep: Callable[[Row], bool], *, quarantined_before: float, dry_run: bool = False
     ) -> Pruned:
         """As `Store.prune`."""
+        from quaycache.store import upkeep  # as rarely needed as what follows it
+
         if not dry_run:
             return self._tidy(lambda: upkeep.prune(self._layout, keep, quarantined_before))
         sizes = [row.size for row in self.rows() if not keep(row)]
@@ -117,6 +118,8 @@ class DiskStore:
 
     def clean(self) -> int:
         """As `Store.clean`."""
+        from quaycache.store import upkeep
+
         return self._tidy(lambda: upkeep.clean(self._layout))
 
     def describe(self) -> Description:
@@ -192,6 +195,8 @@ class DiskStore:
             self._stop(damage)
             return
         self._quarantined = True
+        from quaycache.store.quarantine import quarantine
+
         try:
             path = quarantine(self._layout, identity)
         except _TROUBLE as trouble:

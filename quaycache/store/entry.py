@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from typing import Any, Final
+from zlib import crc32
 
 from quaycache.model import (
     MAX_SECONDS,
@@ -33,12 +33,12 @@ _CHECKSUM_LENGTH: Final = 8
 
 # An answer is matched, not parsed: thousands are decoded at the start of a run, and this takes half
 # of the time. It is the JSON that `encode_entry` writes, and no other.
-_SECONDS: Final = r"(-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,20})?(?:e-[0-9]{1,3})?)"
-_WHOLE: Final = r"(0|[1-9][0-9]{0,11})"
-_DIGEST: Final = r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})"
+_SECONDS: Final = rb"((?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,20})?(?:e-[0-9]{1,3})?)"
+_WHOLE: Final = rb"(0|[1-9][0-9]{0,11})"
 _ANSWER: Final = re.compile(
-    rf'\{{"checked_at":{_SECONDS},"stored_at":{_SECONDS},"tag":'
-    rf'(?:null|\["{_DIGEST}",{_WHOLE},(?:{_WHOLE}|null)\])\}}'
+    rb'([0-9a-f]{8})\{"checked_at":%b,"stored_at":%b,"tag":(?:null|'
+    rb'\["(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})",%b,(?:%b|null)\])\}'
+    % (_SECONDS, _SECONDS, _WHOLE, _WHOLE)
 )
 
 
@@ -67,21 +67,21 @@ def encode_entry(key: str, entry: Entry) -> bytes:
 
 def decode_answer(key: str, tag: str, value: bytes) -> StoredAnswer | None:
     """The answer for `tag` in an entry's bytes; None if they are none."""
-    body = value[_CHECKSUM_LENGTH:]
-    # Latin-1 decodes any bytes.
-    match = _ANSWER.fullmatch(body.decode("latin-1")) if len(value) <= MAX_ANSWER else None
-    if match is None or _checksum(key, body) != value[:_CHECKSUM_LENGTH]:
+    match = _ANSWER.fullmatch(value) if len(value) <= MAX_ANSWER else None
+    if match is None:
         return None
-    checked_text, stored_text, digest, start_text, end_text = match.groups()
+    checksum, checked_text, stored_text, digest, start_text, end_text = match.groups()
+    if int(checksum, 16) != crc32(value[_CHECKSUM_LENGTH:], crc32(key.encode("utf-8"))):
+        return None
     checked_at, stored_at = float(checked_text), float(stored_text)
-    if not (0 <= checked_at <= MAX_SECONDS and 0 <= stored_at <= MAX_SECONDS):
+    if checked_at > MAX_SECONDS or stored_at > MAX_SECONDS:
         return None
     if digest is None:
         return StoredAnswer(None, checked_at, stored_at)
     start_ts, end_ts = int(start_text), None if end_text is None else int(end_text)
     if start_ts > MAX_SECONDS or (end_ts is not None and end_ts > MAX_SECONDS):
         return None
-    return StoredAnswer(Tag(tag, digest, start_ts, end_ts), checked_at, stored_at)
+    return StoredAnswer(Tag(tag, digest.decode("ascii"), start_ts, end_ts), checked_at, stored_at)
 
 
 def decode_listing(key: str, value: bytes) -> StoredListing | None:
@@ -122,7 +122,7 @@ def _content(key: str, value: bytes) -> dict[str, Any] | None:
 
 
 def _checksum(key: str, body: bytes) -> bytes:
-    return b"%08x" % zlib.crc32(body, zlib.crc32(key.encode("utf-8")))
+    return b"%08x" % crc32(body, crc32(key.encode("utf-8")))
 
 
 def _is_time(value: object) -> bool:

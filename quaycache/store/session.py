@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quaycache.store.connection import probe_write_lock
-from quaycache.store.creation import create, make_directory
 from quaycache.store.faults import Damaged, Unlockable, Unusable
 from quaycache.store.layout import Found, Layout, examine
 from quaycache.store.lock import StoreLock
@@ -91,6 +90,8 @@ def open_session(layout: Layout, *, to_create: bool) -> Session | None:
     if found is None:
         if not to_create:
             return None
+        from quaycache.store.creation import make_directory  # most runs find a store
+
         make_directory(layout)
     lock = StoreLock(layout.lock)
     try:
@@ -120,6 +121,8 @@ def _found_or_created(layout: Layout, *, to_create: bool) -> Found | None:
     found = examine(layout)
     if found is not None or not to_create:
         return found
+    from quaycache.store.creation import create
+
     create(layout)
     found = examine(layout)
     if found is None:
