@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from quaycache.answers_view import AnswersView
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from quaycache.store.entry import Entry
     from quaycache.store.keys import AnswerKey, Key, Scope
     from quaycache.store.protocol import Store
+
+# Between two reloads lies this many times what one takes.
+_RELOAD_SHARE: Final = 20
 
 
 class SharedAnswers:
@@ -34,6 +38,7 @@ class SharedAnswers:
         self._batch = WriteBatch(store, margin, self._reload)
         self._lock = threading.Lock()
         self._turn = 0
+        self._reload_due = 0.0
         # A view lives as long as a run uses it.
         self._views: WeakValueDictionary[tuple[Scope, str], AnswersView] = WeakValueDictionary()
 
@@ -93,9 +98,17 @@ class SharedAnswers:
         self._store.close()
 
     def _reload(self) -> None:
-        """Take over what other processes have stored, so as not to ask for it too."""
+        """Take over what other processes have stored, so as not to ask for it too.
+
+        In a large namespace that takes long, and is done the less often.
+        """
+        began = time.monotonic()
+        if began < self._reload_due:
+            return
         for view in self._views_of(None):
             view.reload(self._store)
+        ended = time.monotonic()
+        self._reload_due = ended + _RELOAD_SHARE * (ended - began)
 
     def _views_of(self, scope: Scope | None) -> list[AnswersView]:
         with self._lock:

@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from quaycache.store.keys import Key
     from quaycache.store.protocol import Store
 
-BATCH_SIZE: Final = 100
-BATCH_SECONDS: Final = 1.0
+# Runs that start together share work from batch to batch: small ones let them share more of it.
+_BATCH_SIZE: Final = 32
+_BATCH_SECONDS: Final = 1.0
 
 
 class WriteBatch:
     """Entries on their way to a store. Thread-safe.
 
     Args:
-        store: gets them, every `BATCH_SIZE` entries and every `BATCH_SECONDS`.
+        store: gets them every few dozen entries and every second.
         margin: seconds by which the server's clock may be ahead of the newest entry of a batch.
         on_written: called after each batch, in the thread that wrote it.
     """
@@ -42,14 +43,14 @@ class WriteBatch:
             if self._closed:
                 return
             if not self._pending:
-                self._due = time.monotonic() + BATCH_SECONDS
+                self._due = time.monotonic() + _BATCH_SECONDS
             self._pending[key] = entry
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._write_when_due, name="quaycache-batch", daemon=True
                 )
                 self._thread.start()
-            if len(self._pending) in (1, BATCH_SIZE):
+            if len(self._pending) in (1, _BATCH_SIZE):
                 self._changed.notify()
 
     def flush(self) -> None:
@@ -82,7 +83,7 @@ class WriteBatch:
             while not self._closed:
                 if not self._pending:
                     self._changed.wait()
-                elif len(self._pending) >= BATCH_SIZE or time.monotonic() >= self._due:
+                elif len(self._pending) >= _BATCH_SIZE or time.monotonic() >= self._due:
                     return True
                 else:
                     self._changed.wait(max(0.0, self._due - time.monotonic()))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from quaycache.testing import EmbeddedQuay, Fault
-from tests.conftest import Finished
+from tests.conftest import Finished, command_environment
 
 Command = Callable[..., Finished]
 
@@ -240,6 +240,29 @@ class TestCommands:
         assert done.code in (0, 1)
         if state != "file":
             assert done.code == 0
+
+
+def test_a_killed_run_has_stored_what_it_learned(
+    embedded_quay: EmbeddedQuay, command: Command, tmp_path: Path
+) -> None:
+    embedded_quay.registry.populate("kolla", 600, tag="v1")
+    embedded_quay.configure(latency=0.05)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "quaycache", "resolve", "-j", "8", "quay://kolla/*:v1"],
+        env=os.environ | command_environment(embedded_quay, tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while embedded_quay.counters().tag < 400:
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    embedded_quay.configure(latency=0.0)
+    embedded_quay.reset_counters()
+    done = command("resolve", "-j", "8", "quay://kolla/*:v1")
+    assert (done.code, done.err, len(done.out.splitlines())) == (0, "", 600)
+    # At eight every 50 ms: what a slow machine learns in two seconds, and those under way.
+    assert embedded_quay.counters().tag <= 200 + 2 * 160 + 8
 
 
 def test_a_fresh_run_imports_nothing_that_it_does_not_need(

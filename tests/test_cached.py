@@ -492,6 +492,21 @@ class TestTogether:
         assert found == [150] * 8
         assert site.cost() == (2, 150)
 
+    def test_stores_of_their_own_on_one_directory_share_the_work(self, site: Site) -> None:
+        n = 400
+        site.registry.populate("kolla", n)
+        site.quay.configure(latency=0.02)
+        begin = threading.Barrier(2)
+
+        def run(client: QuayClient) -> int:
+            with site.cached(client) as cached:
+                begin.wait()
+                return len(resolve([URI], client=cached, max_workers=8).images)
+
+        with site.client() as one, site.client() as other, ThreadPoolExecutor(2) as threads:
+            assert list(threads.map(run, (one, other))) == [n, n]
+        assert n <= site.cost().tag < 2 * n
+
     def test_a_leader_that_fails_lets_the_others_ask(self, site: Site) -> None:
         site.registry.push("kolla", "a", "latest")
         site.quay.configure(latency=0.05, faults=[Fault(kind="status", status=403, times=1)])
