@@ -74,6 +74,10 @@ class SharedAnswers:
         self._batch.flush()
         return self._store.load_listing(scope)
 
+    def repositories_in_hand(self, scope: Scope) -> set[str]:
+        """The repositories of a namespace of which anything is known, as far as it was loaded."""
+        return {name for view in self._views_of(scope) for name in view.stored}
+
     def keep(self, key: Key, entry: Entry) -> None:
         """Have an entry stored soon."""
         self._batch.add(key, entry)

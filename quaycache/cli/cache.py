@@ -74,7 +74,7 @@ def info(cache_dir: Path, output: str) -> None:
     _print(output, document, _info_lines(description, len(rows), void, sums))
 
 
-@cache.command("list")
+@cache.command("list", short_help="Print the entries, or those that match GLOB.")
 @click.argument("glob", default="*")
 @cache_dir_option
 @_output_option
@@ -101,7 +101,7 @@ def remove(glob: str, cache_dir: Path, output: str) -> None:
     _print(output, {"removed": removed}, [f"Removed {_count(removed, 'entry', 'entries')}"])
 
 
-@cache.command()
+@cache.command(short_help="Remove what is too old, and compact the rest.")
 @cache_dir_option
 @option("--ci", is_flag=True, help="Keep only what the next run can use: for a cache to be saved.")
 @max_age_option
@@ -128,7 +128,7 @@ def prune(cache_dir: Path, ci: bool, max_age: float, dry_run: bool, output: str)
     _print(output, fields, [line])
 
 
-@cache.command()
+@cache.command(short_help="Remove everything that is kept.")
 @cache_dir_option
 @_output_option
 def clean(cache_dir: Path, output: str) -> None:

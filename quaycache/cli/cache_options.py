@@ -110,7 +110,7 @@ def _directory(
     _context: click.Context, _parameter: click.Parameter, directory: Path | None
 ) -> Path:
     if directory is not None:
-        return directory
+        return directory.absolute()
     import platformdirs  # only where nobody says which directory
 
     return Path(platformdirs.user_cache_dir("quaycache", appauthor=False))
