@@ -28,6 +28,7 @@ from quaycache import (
     resolve,
     resolve_quay_uri,
 )
+from quaycache.store.keys import AnswerKey
 from quaycache.testing import EmbeddedQuay, Fault
 
 URI = "quay://kolla/*:latest"
@@ -288,6 +289,16 @@ class TestRegistryEvents:
         warm.registry.set_public("kolla", "a", True)
         warm.wait(TTL)
         assert self.found(warm) == ["a", "b"]
+
+    def test_what_is_no_longer_listed_is_not_kept_for_any_tag(self, warm: Site) -> None:
+        warm.resolve("quay://kolla/*:other")
+        warm.wait(TTL)
+        warm.registry.set_public("kolla", "a", False)
+        assert self.found(warm) == ["b"]
+        store = DiskStore(warm.directory)
+        kept = {row.key.repository for row in store.rows() if isinstance(row.key, AnswerKey)}
+        store.close()
+        assert kept == {"b"}
 
     def test_deleted_and_recreated_empty(self, warm: Site) -> None:
         warm.registry.delete_repository("kolla", "a")

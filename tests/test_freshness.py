@@ -138,6 +138,8 @@ MID = START + 1000  # newer than it, and long before any check below
         (A(TTL), stored(MID), VALIDATED),
         (P(TTL), stored(MID), VALIDATED),
         (A(10)._replace(stored_at=LOCAL - TTL), stored(MID, age=20), None),
+        # Nor does its null say anything of what was checked after it.
+        (P(10)._replace(stored_at=LOCAL - TTL), stored(None, age=20), None),
         # A listing of an unknown time was walked at this moment; ages are the local clock's.
         (A(TTL - 1), Listed(MID, None), FRESH),
         (A(TTL), Listed(MID, None), VALIDATED),
