@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -282,21 +283,33 @@ print(len(found.images), *sys.modules)
     assert heavy.isdisjoint(modules)
 
 
+@pytest.mark.parametrize("owner", ["ours", "another's"])
 def test_ci_round_trip(
-    kolla: EmbeddedQuay, command: Command, directory: Path, tmp_path: Path
+    kolla: EmbeddedQuay, command: Command, directory: Path, tmp_path: Path, owner: str
 ) -> None:
-    """The shell lines of a CI job: prune, save, restore at another path."""
+    """What a CI job does: prune, save; restore at another path, perhaps as another user's files."""
+    if owner == "another's" and os.geteuid() != 0:
+        pytest.skip("only root can give files away")
     kolla.registry.populate("many", 120, tag="v1", every=2)
     command("resolve", "-j", "16", "quay://many/*:v1")
     assert command("cache", "prune", "--ci").code == 0
     archive, elsewhere = tmp_path / "cache.tar", tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    assert os.system(f"tar -C '{directory}' -cf '{archive}' .") == 0  # noqa: S605
-    assert os.system(f"tar -C '{elsewhere}' -xf '{archive}' --no-same-owner") == 0  # noqa: S605
+    with tarfile.open(archive, "w") as tar:
+        tar.add(directory, ".")
+    with tarfile.open(archive) as tar:
+        tar.extractall(elsewhere, filter="tar")
+    if owner == "another's":
+        for path in (elsewhere, *elsewhere.rglob("*")):
+            os.chown(path, 65534, 65534)
     kolla.reset_counters()
     restored = {"QUAYCACHE_CACHE_DIR": str(elsewhere)}
     done = command("resolve", "quay://many/*:v1", **restored)
     assert (done.code, done.err, len(done.out.splitlines())) == (0, "", 60)
     assert kolla.counters().requests == 0
-    assert command("resolve", "--ttl", "0", "quay://many/*:v1", **restored).code == 0
+    done = command("resolve", "--ttl", "0", "quay://many/*:v1", **restored)
+    assert (done.code, len(done.out.splitlines())) == (0, 60)
     assert (kolla.counters().listing, kolla.counters().tag) == (2, 0)
+    if owner == "another's":
+        assert done.err.endswith("it belongs to another user; nothing will be stored\n")
+    else:
+        assert done.err == ""

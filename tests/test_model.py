@@ -9,7 +9,6 @@ present answer never beyond max_age, and what a listing shows to be gone is not 
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -110,26 +109,21 @@ class Histories(RuleBasedStateMachine):
         self.offset = offset
         self.set_back = 0.0
         self.unsteady = unsteady
-        self.directory = tempfile.TemporaryDirectory()
-        self.store = DiskStore(self.directory.name)
+        self.opened = contextlib.ExitStack()
+        clock = SimpleNamespace(time=self.local)
+        self.opened.enter_context(mock.patch.object(cached, "time", clock))
+        self.opened.enter_context(mock.patch.object(answers, "PAGE_SIZE", 2))
+        self.store = DiskStore(self.opened.enter_context(tempfile.TemporaryDirectory()))
         self.cached = CachedQuayClient(cast("QuayClient", self.client), self.store, self.policy)
-        self.patches: list[Any] = [
-            mock.patch.object(cached, "time", SimpleNamespace(time=self.local)),
-            mock.patch.object(answers, "PAGE_SIZE", 2),
-        ]
-        for patch in self.patches:
-            patch.start()
+        self.opened.callback(self.cached.close)
         self.history: list[tuple[float, Truth]] = []
         for name in REPOSITORIES[:2]:
             self.model.push(NAMESPACE, name, "v1")
         self.record()
 
     def teardown(self) -> None:
-        if hasattr(self, "cached"):
-            self.cached.close()
-            for patch in self.patches:
-                patch.stop()
-            self.directory.cleanup()
+        if hasattr(self, "opened"):
+            self.opened.close()
 
     # What the registry goes through
 
@@ -380,7 +374,7 @@ class Histories(RuleBasedStateMachine):
 
 
 Histories.TestCase.settings = settings(
-    max_examples=int(os.environ.get("MODEL_EXAMPLES", "60")),
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

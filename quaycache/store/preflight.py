@@ -114,15 +114,16 @@ def preflight(connection: sqlite3.Connection) -> None:
         raise Damaged("its encoding is foreign")
     expected = {tuple(_as_stored(field) for field in row) for row in SCHEMA}
     schema = connection.execute(
-        "SELECT substr(type, 1, ?1), substr(name, 1, ?1), substr(tbl_name, 1, ?1),"
-        " substr(sql, 1, ?1) FROM sqlite_master LIMIT ?2",
-        (_MAX_TEXT, len(expected) + 1),
+        "SELECT substr(type, 1, :length), substr(name, 1, :length), substr(tbl_name, 1, :length),"
+        " substr(sql, 1, :length) FROM sqlite_master LIMIT :rows",
+        {"length": _MAX_TEXT, "rows": len(expected) + 1},
     ).fetchall()
     if len(schema) != len(expected) or set(schema) != expected:
         raise Damaged("its schema is foreign")
     settings = connection.execute(
-        "SELECT substr(key, 1, ?1), typeof(value), substr(value, 1, ?1) FROM Settings LIMIT ?2",
-        (_MAX_TEXT, len(SETTINGS) + len(_COUNTERS) + 1),
+        "SELECT substr(key, 1, :length), typeof(value), substr(value, 1, :length)"
+        " FROM Settings LIMIT :rows",
+        {"length": _MAX_TEXT, "rows": len(SETTINGS) + len(_COUNTERS) + 1},
     ).fetchall()
     counters = {(key.encode(), b"integer") for key in _COUNTERS}
     values = {
