@@ -35,6 +35,7 @@ class ModelClient:
         pass_time: moves the registry's clock forward by seconds.
         replica_lag: seconds that the tag endpoint is behind.
         elapsed: seconds that each request takes.
+        last_modified: whether the listing says it, or leaves the key out.
         break_after: pages after which the next walk breaks off; None lets it end.
         requests: how many were made.
     """
@@ -43,6 +44,7 @@ class ModelClient:
     pass_time: Callable[[float], None]
     replica_lag: float = 0.0
     elapsed: float = 0.0
+    last_modified: bool = True
     break_after: int | None = None
     requests: int = 0
     api_url: str = "https://quay.io/api/v1"
@@ -57,7 +59,9 @@ class ModelClient:
         return self
 
     def list_pages(self, namespace: str) -> Iterator[ListingPage]:
-        query = {"namespace": namespace, "public": "true", "last_modified": "true"}
+        query = {"namespace": namespace, "public": "true"}
+        if self.last_modified:
+            query["last_modified"] = "true"
         number = 0
         while True:
             number += 1

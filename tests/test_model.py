@@ -30,7 +30,7 @@ from quaycache.cached import CachedQuayClient
 from quaycache.client import QuayClient
 from quaycache.errors import QuayAPIError, TransportError
 from quaycache.freshness import Policy
-from quaycache.model import Listed, Provenance, StoredAnswer, Tag, TagAnswer
+from quaycache.model import UNKNOWN, Listed, Provenance, StoredAnswer, Tag, TagAnswer
 from quaycache.run import Run
 from quaycache.store.disk import DiskStore
 from quaycache.store.keys import ANONYMOUS, AnswerKey, Scope
@@ -71,7 +71,7 @@ class Resolved:
     """What one resolve said of each listed repository, and how."""
 
     answers: dict[str, TagAnswer]
-    refused: int
+    refused: set[str]
     walked: bool
     requests: int
 
@@ -90,7 +90,9 @@ class Histories(RuleBasedStateMachine):
         lag=st.sampled_from([0.0, 0.0, 5.0, 9.0]),
         offset=st.sampled_from([-50_000.0, 0.0, 50_000.0]),
         elapsed=st.sampled_from([0.0, 0.4]),
-        unsteady=st.sampled_from([False, False, False, True]),
+        unsteady=st.sampled_from([False, False, True]),
+        poisoned=st.sampled_from([False, False, True]),
+        silent=st.sampled_from([False, False, False, True]),
     )
     def begin(
         self,
@@ -101,14 +103,19 @@ class Histories(RuleBasedStateMachine):
         offset: float,
         elapsed: float,
         unsteady: bool,
+        poisoned: bool,
+        silent: bool,
     ) -> None:
         self.time = BEGIN
         self.model = Registry(clock=lambda: self.time)
-        self.client = ModelClient(self.model, self.pass_time, replica_lag=lag, elapsed=elapsed)
+        self.client = ModelClient(
+            self.model, self.pass_time, replica_lag=lag, elapsed=elapsed, last_modified=not silent
+        )
         self.policy = Policy(ttl=ttl, margin=margin, max_age=max_age)
         self.offset = offset
         self.set_back = 0.0
         self.unsteady = unsteady
+        self.poisoned = poisoned
         self.opened = contextlib.ExitStack()
         clock = SimpleNamespace(time=self.local)
         self.opened.enter_context(mock.patch.object(cached, "time", clock))
@@ -117,6 +124,7 @@ class Histories(RuleBasedStateMachine):
         self.cached = CachedQuayClient(cast("QuayClient", self.client), self.store, self.policy)
         self.opened.callback(self.cached.close)
         self.history: list[tuple[float, Truth]] = []
+        self.handed: dict[tuple[str, str], float] = {}
         for name in REPOSITORIES[:2]:
             self.model.push(NAMESPACE, name, "v1")
         self.record()
@@ -185,6 +193,17 @@ class Histories(RuleBasedStateMachine):
         self.set_back += seconds
 
     @precondition(lambda self: self.unsteady)
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
+    def local_clock_is_set_back_behind_all_entries(self, tag: str, name: str) -> None:
+        """They are stale, but for what a walk validates."""
+        self.ask_for_one_by_name(tag, name)
+        self.ask(self.cached, tag)
+        self.local_clock_is_set_back(1.0 + self.time - BEGIN + self.set_back)
+        known = self.cached.bound(Run()).known_answer(NAMESPACE, name, tag)
+        assert known is None
+        assert self.ask(self.cached, tag).walked
+
+    @precondition(lambda self: self.poisoned)
     @rule(
         name=st.sampled_from(REPOSITORIES),
         tag=st.sampled_from(TAGS),
@@ -196,6 +215,9 @@ class Histories(RuleBasedStateMachine):
         found = state and Tag(tag, *state)
         planted = StoredAnswer(found, self.time + seconds, self.local())
         self.store.merge({AnswerKey(SCOPE, tag, name): planted}, latest=float("inf"))
+        self.something_happens("push" if found is None else "delete", name, tag, 1, 0)
+        self.time_passes_and_resolve(tag, self.bound())
+        self.resolve_twice(tag)
 
     # What is asked
 
@@ -219,6 +241,16 @@ class Histories(RuleBasedStateMachine):
             self.client.break_after = None
         self.check(tag, resolved)
 
+    @rule(tag=st.sampled_from(TAGS))
+    def resolve_after_a_walk_that_broke_off(self, tag: str) -> None:
+        """Of three repositories on two pages, the first page has been listed."""
+        for name in REPOSITORIES:
+            self.something_happens("push", name, tag, 1, 0)
+        self.time_passes_and_resolve(tag, self.bound())
+        self.time_passes(self.policy.ttl)
+        self.resolve_and_the_walk_breaks_off(tag, 1)
+        self.check(tag, self.ask(self.cached, tag))
+
     @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
     def ask_for_one_by_name(self, tag: str, name: str) -> None:
         bound = self.cached.bound(Run())
@@ -226,24 +258,57 @@ class Histories(RuleBasedStateMachine):
             answer = bound.known_answer(NAMESPACE, name, tag)
             answer = answer or bound.tag_answer(NAMESPACE, name, tag)
         except QuayAPIError:
+            self.check_forgotten(name, tag)
             return
         self.check_answer(name, tag, answer, self.policy.max_age)
 
-    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES), seconds=PAUSES)
-    def ask_by_name_then_delete_then_resolve(self, tag: str, name: str, seconds: float) -> None:
+    @rule(
+        name=st.sampled_from(REPOSITORIES),
+        alone=st.booleans(),
+        event=st.sampled_from(["push", "delete", "delete"]),
+        lifetimes=st.sampled_from([0.6, 1.1]),
+    )
+    def something_happens_after_it_was_asked_for_by_name(
+        self, name: str, alone: bool, event: str, lifetimes: float
+    ) -> None:
         """An answer that is younger than the listing in the store, and wrong soon after."""
-        self.time_passes(seconds)
-        self.ask_for_one_by_name(tag, name)
-        self.something_happens("delete", name, tag, 1, 0)
-        self.time_passes(seconds)
-        self.check(tag, self.ask(self.cached, tag))
+        older, newest = TAGS
+        self.something_happens("delete" if alone else "push", name, older, 1, 0)
+        self.time_passes_and_resolve(older, 1.0)
+        self.time_passes(max(self.policy.ttl, self.policy.margin + SLACK))
+        self.something_happens("push", name, newest, 1, 0)
+        self.ask_for_one_by_name(newest, name)
+        self.time_passes(1.5)
+        self.something_happens(event, name, newest, 1, 0)
+        self.time_passes_and_resolve(newest, lifetimes * self.policy.ttl)
 
-    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES), life=st.integers(1, 900))
-    def push_resolve_and_clear_the_expiry(self, tag: str, name: str, life: int) -> None:
+    @rule(name=st.sampled_from(REPOSITORIES))
+    def another_tag_than_the_newest_is_deleted(self, name: str) -> None:
+        """Which the listing does not show."""
+        older = TAGS[0]
+        for tag in TAGS:
+            self.something_happens("push", name, tag, 1, 0)
+        self.time_passes_and_resolve(older, self.policy.margin + SLACK)
+        self.something_happens("delete", name, older, 1, 0)
+        self.time_passes_and_resolve(older, self.policy.ttl)
+        self.time_passes_and_resolve(older, self.policy.max_age + self.bound())
+
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES), life=st.integers(1, 300))
+    def outlive_an_expiry_that_was_cleared(self, tag: str, name: str, life: int) -> None:
         """An answer with an expiry that is no longer true, which no listing shows."""
-        self.something_happens("push with an expiry", name, tag, life, 0)
-        self.check(tag, self.ask(self.cached, tag))
+        out_of_margin = self.policy.margin + SLACK
+        self.something_happens("push with an expiry", name, tag, life + int(out_of_margin), 0)
+        self.time_passes_and_resolve(tag, out_of_margin)
         self.something_happens("clear the expiry", name, tag, 0, 0)
+        self.time_passes_and_resolve(tag, life + out_of_margin)
+
+    @precondition(lambda self: self.client.replica_lag)
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
+    def resolve_while_a_push_is_on_its_way_to_the_replica(self, tag: str, name: str) -> None:
+        """An answer that was outdated when it was given, and that a listing contradicts barely."""
+        self.something_happens("push", name, tag, 0, 0)
+        self.time_passes_and_resolve(tag, 1.5)
+        self.time_passes_and_resolve(tag, self.bound())
 
     @rule(tag=st.sampled_from(TAGS))
     def resolve_twice(self, tag: str) -> None:
@@ -254,12 +319,15 @@ class Histories(RuleBasedStateMachine):
         if self.policy.ttl > SLACK and not self.set_back and not self.client.elapsed:
             fetched = [a for a in again.answers.values() if a.provenance is Provenance.FETCHED]
             walks = 0 if again.answers or again.refused else again.requests
-            assert again.requests == len(fetched) + again.refused + walks
+            assert not fetched
+            assert again.requests == len(again.refused) + walks
             assert again.walked is (walks > 0)
 
     @precondition(lambda self: not self.client.replica_lag and not self.client.elapsed)
-    @rule(tag=st.sampled_from(TAGS))
-    def resolve_through_an_empty_cache(self, tag: str) -> None:
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
+    def resolve_through_an_empty_cache(self, tag: str, name: str) -> None:
+        for one in TAGS:
+            self.something_happens("delete", name, one, 1, 0)
         with tempfile.TemporaryDirectory() as directory:
             empty = CachedQuayClient(
                 cast("QuayClient", self.client), DiskStore(directory), self.policy
@@ -272,8 +340,13 @@ class Histories(RuleBasedStateMachine):
             state = truth.get((name, tag))
             assert said.get(name) == (None if state is None else state.digest)
         listed = [record for name in REPOSITORIES if (record := self.find(name)) and record.public]
-        alive = [r for r in listed if r.last_modified(int(self.time * 1000)) is not None]
-        assert resolved.requests == max(1, -(-len(listed) // 2)) + len(alive)
+        asked = [
+            record
+            for record in listed
+            if not self.client.last_modified
+            or record.last_modified(int(self.time * 1000)) is not None
+        ]
+        assert resolved.requests == max(1, -(-len(listed) // 2)) + len(asked)
 
     @invariant()
     def record(self) -> None:
@@ -286,7 +359,8 @@ class Histories(RuleBasedStateMachine):
         before = self.client.requests
         bound = client.bound(Run())
         found: dict[str, TagAnswer] = {}
-        refused, walked = 0, False
+        refused: set[str] = set()
+        walked = False
         for page in bound.list_pages(NAMESPACE):
             walked = page.provenance is Provenance.FETCHED
             for row in page.repositories:
@@ -295,7 +369,8 @@ class Histories(RuleBasedStateMachine):
                 try:
                     answer = answer or bound.tag_answer(NAMESPACE, row.name, tag, listed=listed)
                 except QuayAPIError:  # hidden since it was listed, or the replica lags
-                    refused += 1
+                    refused.add(row.name)
+                    self.check_forgotten(row.name, tag)
                     continue
                 found[row.name] = answer
                 if walked and answer.provenance is not Provenance.FETCHED:
@@ -305,21 +380,36 @@ class Histories(RuleBasedStateMachine):
     def check_against_listing(
         self, last_modified: object, answer: TagAnswer, listed_at: float | None
     ) -> None:
-        """What the walk just showed to be gone is not served."""
+        """What the walk just showed to be gone, or touched since, is not served."""
         assert answer.checked_at is not None
         assert listed_at is not None
-        if answer.tag is not None and listed_at > answer.checked_at + 1:
-            assert isinstance(last_modified, int)
-            assert answer.tag.start_ts <= last_modified
+        if last_modified is UNKNOWN or listed_at <= answer.checked_at + 1:
+            return
+        assert answer.tag is None or isinstance(last_modified, int)
+        if isinstance(last_modified, int):
+            assert last_modified < answer.checked_at
+            assert answer.tag is None or answer.tag.start_ts <= last_modified
 
     def check(self, tag: str, resolved: Resolved) -> None:
         for name in REPOSITORIES:
             if name in resolved.answers:
                 self.check_answer(name, tag, resolved.answers[name], self.policy.max_age)
-            elif not resolved.walked and resolved.requests == 0:
+            elif name not in resolved.refused:
                 assert None in self.states(name, tag, self.bound())
+                if resolved.walked and resolved.answers:
+                    self.check_forgotten(name, tag)
+
+    def check_forgotten(self, name: str, tag: str) -> None:
+        """What the server no longer shows is not served to the next one who asks, either."""
+        self.handed.pop((name, tag), None)
+        assert self.poisoned or self.cached.bound(Run()).known_answer(NAMESPACE, name, tag) is None
 
     def check_answer(self, name: str, tag: str, answer: TagAnswer, max_age: float) -> None:
+        assert answer.checked_at is not None
+        if not self.unsteady and not self.poisoned:
+            # What is known does not fall behind, but for the fractions that an HTTP date lacks.
+            assert answer.checked_at >= self.handed.get((name, tag), 0.0) - 1
+            self.handed[name, tag] = answer.checked_at
         if answer.tag is None:
             assert None in self.states(name, tag, self.bound())
             return
@@ -330,7 +420,7 @@ class Histories(RuleBasedStateMachine):
         ever = self.states(name, tag, max_age + self.policy.margin + SLACK + self.set_back)
         assert any(state and state.digest == digest for state in ever)
         end_ts = answer.tag.end_ts
-        if end_ts is not None and not self.set_back and answer.checked_at is not None:
+        if end_ts is not None and not self.set_back:
             assert self.time < end_ts + self.policy.margin + SLACK
 
     def bound(self) -> float:
