@@ -20,6 +20,10 @@ class Identity(NamedTuple):
     token: str | None
     namespace: str
 
+    def __repr__(self) -> str:
+        whose = "the client's own" if self.token is None else "a token's"
+        return f"<Identity {whose} in {self.namespace}>"
+
 
 class Question(NamedTuple):
     """Whether one repository carries one tag."""
@@ -69,6 +73,7 @@ def account(
     images: dict[tuple[str, str], Image] = {}
     failures = list(failed_listings)
     answered: list[Provenance] = []
+    times: list[float] = []
     failed = 0
     for question, check in checks.items():
         answer = check.answer
@@ -77,6 +82,8 @@ def account(
             failures.append(Failure(question.path, str(check.error)))
         elif answer is not None:
             answered.append(answer.provenance)
+            if answer.checked_at is not None:
+                times.append(answer.checked_at)
             if answer.tag is not None and _is_wanted(answer.tag, check.queries):
                 path = question.path
                 images[path, question.tag] = _image(registry, path, answer.tag, answer)
@@ -92,6 +99,7 @@ def account(
             failed=failed,
             **counts,
         ),
+        oldest_checked_at=min(times, default=None),
     )
 
 

@@ -62,6 +62,12 @@ class AnswersView:
             return None
         return answer._replace(provenance=Provenance.FRESH)
 
+    def keep_listed(self, listed: Collection[str], until: float) -> None:
+        """Drop what is stored about repositories that are not listed, if checked by `until`."""
+        with self._lock:
+            gone = [repository for repository in self.stored if repository not in listed]
+        self.forget(gone, until)
+
     def forget(self, repositories: Collection[str], until: float) -> None:
         """Drop what is stored about repositories, but not what was checked after `until`."""
         with self._lock:

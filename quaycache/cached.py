@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -61,15 +60,13 @@ class CachedQuayClient:
         return self._client.registry
 
     def bound(self, run: Run, token: str | None = None) -> CachedRun:
-        """This client within `run`. The local clock is read here, and not again.
+        """This client within `run`.
 
         Args:
             run: counts the requests, and can cancel them.
             token: asks in this name instead of the client's own.
         """
-        return CachedRun(
-            self._client.bound(run, token), run, self._shared, self._policy, time.time()
-        )
+        return CachedRun(self._client.bound(run, token), run, self._shared, self._policy)
 
     def list_pages(self, namespace: str) -> Iterator[ListingPage]:
         """As `QuayClient.list_pages`; from the store in one page while that is fresh."""
@@ -108,4 +105,5 @@ class CachedQuayClient:
 
     def list_repositories(self, namespace: str, since_ts: float | None = None) -> list[str]:
         """As `QuayClient.list_repositories`."""
-        return listed_names(self.list_pages(namespace), since_ts)
+        check_question(namespace)
+        return listed_names(self.bound(Run()).list_pages(namespace), since_ts)

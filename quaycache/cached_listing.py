@@ -41,7 +41,7 @@ class CachedListing:
         self._shared = shared
         self._policy = policy
         self._state = state
-        self._listings: dict[str, tuple[StoredListing, Provenance] | None] = {}
+        self._listings: dict[str, StoredListing | None] = {}
 
     def pages(self, namespace: str, *, together: bool) -> Iterator[ListingPage]:
         """The stored listing if it serves, else a walk; whole, that is stored.
@@ -52,63 +52,83 @@ class CachedListing:
                 pages must be drained or closed, because others wait for them.
         """
         scope = self._scope(namespace)
-        stored = self._shared.load_listing(scope)
-        serving = self._serving(stored)
-        if serving is not None:
-            yield _whole(serving[0].repositories, serving[0].checked_at, serving[1])
+        page = self._serving_page(scope)
+        if page is not None:
+            yield page
         elif self._policy.mode is Mode.OFFLINE:
             raise NotStoredError(f"listing of {namespace}: not in the cache")
         elif together:
-            yield from self._walk_together(scope, stored)
+            yield from self._walk_together(scope)
         else:
-            yield from self._walk(scope, stored, Flights().board(scope)[0])
+            yield from self._walk(scope, Flights().board(scope)[0])
 
-    def stored(self, namespace: str, repository: str) -> Listed | None:
+    def stored(
+        self, namespace: str, repository: str, *, after_error: bool = False
+    ) -> Listed | None:
         """A repository that was asked for by its full name, in the stored listing if that serves.
 
         That it is not there proves nothing: the listing may be older than the repository.
+
+        Args:
+            after_error: whether the server has failed.
         """
         if namespace not in self._listings:
-            listing = self._shared.load_listing(self._scope(namespace))
-            self._listings[namespace] = self._serving(listing)
-        page = self._listings[namespace]
-        if page is None or repository not in page[0].repositories:
+            self._listings[namespace] = self._shared.load_listing(self._scope(namespace))
+        listing = self._listings[namespace]
+        if listing is None or repository not in listing.repositories:
             return None
-        listing, provenance = page
+        provenance = self._serves_as(listing, after_error=after_error)
+        if provenance is None:
+            return None
         return Listed(listing.repositories[repository], listing.checked_at, provenance)
 
-    def _serving(self, listing: StoredListing | None) -> tuple[StoredListing, Provenance] | None:
-        """A stored listing that serves without a walk, and as what."""
-        if listing is None or self._policy.mode is Mode.REFRESH:
+    def _serving_page(self, scope: Scope) -> ListingPage | None:
+        """The stored listing as one page, if it serves without a walk."""
+        listing = self._shared.load_listing(scope)
+        provenance = None if listing is None else self._serves_as(listing)
+        if listing is None or provenance is None:
             return None
-        if freshness.listing_is_fresh(listing, self._policy, self._state.now):
+        return _whole(listing.repositories, listing.checked_at, provenance)
+
+    def _serves_as(self, listing: StoredListing, *, after_error: bool = False) -> Provenance | None:
+        """Whether a stored listing serves without a walk, and as what."""
+        policy, now = self._policy, self._state.now
+        if policy.mode is Mode.REFRESH:
+            return None
+        if freshness.listing_is_fresh(listing, policy, now):
             # Under a token, it was stored because the server had accepted that.
             self._state.accepted = True
-            return listing, Provenance.FRESH
-        if self._policy.mode is Mode.OFFLINE and freshness.listing_usable_offline(
-            listing, self._policy, self._state.now
-        ):
-            return listing, Provenance.STALE
-        return None
+            return Provenance.FRESH
+        if policy.mode is Mode.OFFLINE:
+            usable = freshness.listing_usable_offline(listing, policy, now)
+        else:
+            usable = after_error and freshness.listing_usable_after_error(listing, policy, now)
+        return Provenance.STALE if usable else None
 
-    def _walk_together(self, scope: Scope, stored: StoredListing | None) -> Iterator[ListingPage]:
+    def _walk_together(self, scope: Scope) -> Iterator[ListingPage]:
         while True:
             flight, leads = self._shared.walks.board(scope)
             if leads:
                 with flight:
-                    yield from self._walk(scope, stored, flight)
+                    # Somebody may have stored one since this run looked.
+                    page = self._serving_page(scope)
+                    if page is None:
+                        yield from self._walk(scope, flight)
+                    else:
+                        flight.land(page)
+                        yield page
                 return
             page = flight.wait(self._run)
             if page is not None:
                 self._state.accepted = True
-                self._state.saw(page.checked_at)
+                if page.provenance is Provenance.FETCHED:
+                    self._state.saw(page.checked_at)
                 yield page
                 return
 
-    def _walk(
-        self, scope: Scope, stored: StoredListing | None, flight: Flight[ListingPage]
-    ) -> Iterator[ListingPage]:
+    def _walk(self, scope: Scope, flight: Flight[ListingPage]) -> Iterator[ListingPage]:
         """The pages as they arrive, all with the time of the first; whole, they are stored."""
+        began = self._state.now.local
         repositories: dict[str, LastModified] = {}
         number, checked_at, dated = 0, None, True
         try:
@@ -121,17 +141,13 @@ class CachedListing:
                 self._state.saw(page.checked_at)
                 repositories.update((row.name, row.last_modified) for row in page.repositories)
                 if page.last:
-                    flight.land(_whole(repositories, checked_at, Provenance.FETCHED))
                     if repositories and dated and checked_at is not None:
-                        listing = StoredListing(repositories, checked_at, self._state.now.local)
-                        self._keep_listing(scope, listing, stored)
+                        self._keep(scope, StoredListing(repositories, checked_at, began))
+                    flight.land(_whole(repositories, checked_at, Provenance.FETCHED))
                 yield replace(page, checked_at=checked_at)
         except FAILURES as error:
-            if (
-                stored is None
-                or self._policy.mode is Mode.REFRESH
-                or not freshness.listing_usable_after_error(stored, self._policy, self._state.now)
-            ):
+            stored = self._shared.load_listing(scope)
+            if stored is None or self._serves_as(stored, after_error=True) is None:
                 raise
             LOG.warning("%s; the stored listing serves, which may be out of date", error)
             rest = {
@@ -143,21 +159,15 @@ class CachedListing:
             flight.land(_whole(whole, stored.checked_at, Provenance.STALE))
             yield _whole(rest, stored.checked_at, Provenance.STALE, number + 1)
         except REFUSALS as error:
-            until = refused_at(error, stored)
+            until = refused_at(error, self._shared.load_listing(scope))
             if until is not None:
                 self._shared.remove(ListingKey(scope), until)
             raise
 
-    def _keep_listing(
-        self, scope: Scope, listing: StoredListing, previous: StoredListing | None
-    ) -> None:
+    def _keep(self, scope: Scope, listing: StoredListing) -> None:
         """Store a completed walk, and void what is known of repositories that it does not show."""
         self._shared.keep(ListingKey(scope), listing)
-        before = self._shared.repositories_in_hand(scope)
-        if previous is not None:
-            before |= previous.repositories.keys()
-        if gone := before - listing.repositories.keys():
-            self._shared.remove_repositories(scope, gone, listing.checked_at)
+        self._shared.keep_listed(scope, listing.repositories.keys(), listing.checked_at)
 
     def _scope(self, namespace: str) -> Scope:
         return Scope(self._client.api_url, self._client.identity, namespace)

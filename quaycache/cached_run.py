@@ -42,18 +42,15 @@ class CachedRun:
         run: of the resolve.
         shared: the store, and what other runs of this process have under way.
         policy: how old an answer may be.
-        now: the local clock, seconds UTC.
     """
 
-    def __init__(
-        self, client: QuayClient, run: Run, shared: SharedAnswers, policy: Policy, now: float
-    ) -> None:
+    def __init__(self, client: QuayClient, run: Run, shared: SharedAnswers, policy: Policy) -> None:
         self._client = client
         self._run = run
         self._shared = shared
         self._policy = policy
         self._turn = shared.begin()
-        self._state = RunState(now, accepted=client.identity == ANONYMOUS)
+        self._state = RunState(run, accepted=client.identity == ANONYMOUS)
         self._listing = CachedListing(client, run, shared, policy, self._state)
         self._views: dict[tuple[str, str], AnswersView] = {}
         self._loaded: set[tuple[str, str]] = set()
@@ -71,13 +68,8 @@ class CachedRun:
 
     def known_answer(self, namespace: str, repository: str, tag: str) -> TagAnswer | None:
         """The answer for a repository that nobody listed, if it needs no request, else None."""
-        stored = self._stored(namespace, repository, tag, None)
-        answer = self._judge(stored, None)
-        if answer is None:
-            listed = self._listing.stored(namespace, repository)
-            if listed is not None:
-                return self._judge(stored, listed)
-        return answer
+        listed = self._listing.stored(namespace, repository)
+        return self._judge(self._stored(namespace, repository, tag), listed)
 
     def known_answers(
         self, namespace: str, tag: str, repositories: Iterable[Repository], page: ListingPage
@@ -104,15 +96,17 @@ class CachedRun:
             NotStoredError: offline.
             QuayAPIError: as `QuayClient.tag_answer`.
         """
+        view = self._view(namespace, tag, load=listed is not None)
+        listed = listed or self._listing.stored(namespace, repository)
         if self._policy.mode is Mode.OFFLINE:
-            answer = self._judge(self._stored(namespace, repository, tag, listed), listed)
+            answer = self._judge(self._stored(namespace, repository, tag), listed)
             if answer is not None:
                 return answer
             raise NotStoredError(f"{namespace}/{repository}:{tag}: not in the cache")
-        view = self._view(namespace, tag, load=listed is not None)
         key = AnswerKey(self._scope(namespace), tag, repository)
         while True:
-            flight, leads = self._shared.answers.board(key)
+            # Of a repository that is listed, a 404 is not yet an answer.
+            flight, leads = self._shared.answers.board((key, listed is None))
             if leads:
                 with flight:
                     answer = self._learned(view, repository, listed) or self._ask(key, view, listed)
@@ -136,12 +130,16 @@ class CachedRun:
 
     def _ask(self, key: AnswerKey, view: AnswersView, listed: Listed | None) -> TagAnswer:
         turn = self._shared.turn()
+        began = self._state.now.local
         namespace, repository = key.scope.namespace, key.repository
         try:
             answer = self._client.tag_answer(namespace, repository, key.tag, listed=listed)
         except FAILURES as error:
-            stored = self._stored(namespace, repository, key.tag, listed)
-            stale = freshness.usable_after_error(stored, listed, self._policy, self._state.now)
+            listed = listed or self._listing.stored(namespace, repository, after_error=True)
+            stored = self._stored(namespace, repository, key.tag)
+            stale = self._judge(stored, listed) or freshness.usable_after_error(
+                stored, listed, self._policy, self._state.now
+            )
             if stale is None:
                 raise
             LOG.info("%s; the stored answer serves", error)
@@ -153,7 +151,7 @@ class CachedRun:
         if answer.checked_at is not None:
             self._state.saw(answer.checked_at)
             if self._state.accepted:
-                stored = StoredAnswer(answer.tag, answer.checked_at, self._state.now.local)
+                stored = StoredAnswer(answer.tag, answer.checked_at, began)
                 self._shared.keep(key, stored)
         view.learn(repository, answer, stored, turn)
         return answer
@@ -174,14 +172,13 @@ class CachedRun:
             return freshness.usable_after_error(stored, listed, self._policy, self._state.now)
         return answer
 
-    def _stored(
-        self, namespace: str, repository: str, tag: str, listed: Listed | None
-    ) -> StoredAnswer | None:
+    def _stored(self, namespace: str, repository: str, tag: str) -> StoredAnswer | None:
+        """One answer, from those of its tag if they have been loaded."""
         if self._policy.mode is Mode.REFRESH:
             return None
-        if listed is None and (namespace, tag) not in self._loaded:
-            return self._shared.load_answer(AnswerKey(self._scope(namespace), tag, repository))
-        return self._view(namespace, tag, load=True).stored.get(repository)
+        if (namespace, tag) in self._loaded:
+            return self._views[namespace, tag].stored.get(repository)
+        return self._shared.load_answer(AnswerKey(self._scope(namespace), tag, repository))
 
     def _view(self, namespace: str, tag: str, *, load: bool) -> AnswersView:
         """The answers for one tag, loaded once in a run, at its first use."""

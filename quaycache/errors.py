@@ -6,7 +6,7 @@
     ├── QueryError                  a quay:// URI is wrong (a ValueError too)
     ├── SettingsError               an option or its value is wrong (a ValueError too)
     ├── MissingExtraError           an optional dependency is not installed
-    ├── StoreError                  the cache cannot be tidied: it is in use, or not writable
+    ├── StoreError                  the cache cannot be tidied: it is in use, or not accessible
     ├── Cancelled                   this run was cancelled while a request was under way
     └── QuayAPIError                the server, or the way to it
         ├── TransportError          no complete answer: network, TLS, protocol, timeout
@@ -51,7 +51,7 @@ class MissingExtraError(QuaycacheError):
 
 
 class StoreError(QuaycacheError):
-    """A cache could not be pruned or cleaned; a resolve never raises this."""
+    """A cache could not be looked at, pruned or cleaned; a resolve never raises this."""
 
 
 class Cancelled(QuaycacheError):  # noqa: N818 - an outcome, named like asyncio's and trio's

@@ -5,6 +5,7 @@ Every event reaches the listener in the thread that called `quaycache.resolve`, 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,3 +64,21 @@ class Listener(Protocol):
 
     def __call__(self, event: Event, /) -> None:
         """Take note of one event; the resolve waits meanwhile."""
+
+
+def logged(listener: Listener, logger: logging.Logger) -> Listener:
+    """`listener`, with a line in the log for each question that is decided."""
+
+    def listen(event: Event, /) -> None:
+        if isinstance(event, Checked):
+            logger.debug("%s:%s: %s", event.repository, event.tag, _said(event.answer))
+        listener(event)
+
+    return listen
+
+
+def _said(answer: TagAnswer | None) -> str:
+    if answer is None:
+        return "no answer"
+    said = "absent" if answer.tag is None else answer.tag.manifest_digest
+    return f"{said} ({answer.provenance.value})"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from quaycache.account import Check, Identity, Question, account
 from quaycache.errors import Cancelled, QuayAPIError, ResolveInterrupted
-from quaycache.events import Checked, ChecksPlanned, PageListed
+from quaycache.events import Checked, ChecksPlanned, PageListed, logged
 from quaycache.freshness import older_than
 from quaycache.model import Failure, Listed, ListingPage, Resolution, TagAnswer
 from quaycache.run import Run
@@ -63,6 +63,8 @@ class FanOut:
         self._max_workers = max_workers
         self._keep_going = keep_going
         self._emit: Listener = on_event if on_event is not None else _ignore
+        if LOG.isEnabledFor(logging.DEBUG):
+            self._emit = logged(self._emit, LOG)
         self._run = Run()
         self._executor: ThreadPoolExecutor | None = None
         self._waiting: list[_Request] = []
@@ -103,19 +105,21 @@ class FanOut:
         return resolution
 
     def _ask(self, queries: Iterable[Query]) -> None:
-        walks: dict[Identity, list[Query]] = {}
+        asking: dict[Identity, list[Query]] = {}
         for query in queries:
-            identity = Identity(query.token, query.namespace)
-            if query.repository is None:
-                walks.setdefault(identity, []).append(query)
-            else:
-                question = Question(identity, query.repository, query.tag)
-                if question in self._checks:
-                    self._checks[question].queries.append(query)
-                else:
-                    self._ask_by_name(question, query)
-        for identity, asking in walks.items():
-            self._walk(identity, asking)
+            asking.setdefault(Identity(query.token, query.namespace), []).append(query)
+        walks = {
+            identity: of for identity, of in asking.items() if any(q.repository is None for q in of)
+        }
+        for identity, of in asking.items():
+            if identity not in walks:
+                self._ask_by_name(identity, of)
+        for identity, of in walks.items():
+            listed = self._walk(identity, of)
+            # What a listing does not show may be newer than it.
+            self._ask_by_name(
+                identity, (q for q in of if q.repository is not None and q.repository not in listed)
+            )
         LOG.info(
             "%d of %d repositories to be checked, with %d workers",
             self._submitted,
@@ -126,18 +130,24 @@ class FanOut:
         while self._under_way:
             self._take(self._outcomes.get())
 
-    def _ask_by_name(self, question: Question, query: Query) -> None:
-        answer = self._bound(question.identity).known_answer(
-            question.identity.namespace, question.repository, question.tag
-        )
-        check = self._checks[question] = Check([query], answer=answer)
-        if answer is None:
-            self._submit(question, check, None)
-        else:
-            self._emit(Checked(question.path, question.tag, answer))
+    def _ask_by_name(self, identity: Identity, queries: Iterable[Query]) -> None:
+        """Ask about repositories without a listing, those that the queries name in full."""
+        for query in queries:
+            question = Question(identity, query.pattern, query.tag)
+            if question in self._checks:
+                self._checks[question].queries.append(query)
+                continue
+            answer = self._bound(identity).known_answer(
+                identity.namespace, question.repository, question.tag
+            )
+            check = self._checks[question] = Check([query], answer=answer)
+            if answer is None:
+                self._submit(question, check, None)
+            else:
+                self._emit(Checked(question.path, question.tag, answer))
 
-    def _walk(self, identity: Identity, queries: list[Query]) -> None:
-        """Ask about a namespace's repositories as its pages arrive."""
+    def _walk(self, identity: Identity, queries: list[Query]) -> set[str]:
+        """Ask about a namespace's repositories as its pages arrive; the names of all of them."""
         empty = False
         by_tag: dict[str, list[Query]] = {}
         for query in queries:
@@ -161,6 +171,7 @@ class FanOut:
                 "%s shows no repository: the namespace is empty, misspelt or wholly private",
                 identity.namespace,
             )
+        return listed
 
     def _pages(self, identity: Identity) -> Generator[ListingPage]:
         try:
@@ -205,13 +216,7 @@ class FanOut:
         for name, wanting in wanted.items():
             question = Question(identity, name, tag)
             check = self._checks.get(question)
-            if check is None:
-                turn = 0
-            elif name in listed:
-                turn = check.turn + 1
-            else:
-                check.queries.extend(wanting)  # asked already, by its full name
-                continue
+            turn = 0 if check is None else check.turn + 1
             check = self._checks[question] = Check(wanting, turn, known.get(name))
             if check.answer is None:
                 row = rows[name]

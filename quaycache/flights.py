@@ -37,10 +37,15 @@ class Flight(Generic[T]):
     def __init__(self, flights: Flights[T], key: Hashable) -> None:
         self._flights = flights
         self._key = key
+        self._leader = threading.get_ident()
         self._waiters: list[_Waiter] = []
         self._ended = False
         self._result: T | None = None
         self._error: QuayAPIError | None = None
+
+    def is_led_here(self) -> bool:
+        """Whether this thread leads it."""
+        return self._leader == threading.get_ident()
 
     def land(self, result: T) -> None:
         """Hand the answer to everybody who waits."""
@@ -83,7 +88,10 @@ class Flight(Generic[T]):
     def _end(self) -> None:
         with self._flights.lock:
             self._ended = True
-            self._flights.under_way.pop(self._key, None)
+            # A flight that has landed ends once more with its leader's `with`: by then another one
+            # may be under way.
+            if self._flights.under_way.get(self._key) is self:
+                del self._flights.under_way[self._key]
             waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.abort()
@@ -100,7 +108,10 @@ class Flights(Generic[T]):
         """The flight of a question, and whether the caller leads it."""
         with self.lock:
             flight = self.under_way.get(key)
-            if flight is not None:
-                return flight, False
-            flight = self.under_way[key] = Flight(self, key)
-            return flight, True
+            if flight is None:
+                flight = self.under_way[key] = Flight(self, key)
+                return flight, True
+            if flight.is_led_here():
+                # A listener that asks: who waits for itself waits for ever.
+                return Flight(self, key), True
+            return flight, False

@@ -51,7 +51,7 @@ class Policy:
             nothing and takes whatever is stored.
 
     Raises:
-        SettingsError: a duration is negative or not finite.
+        SettingsError: a duration is no number, negative or not finite; or `mode` is no `Mode`.
     """
 
     ttl: float = 300.0
@@ -63,8 +63,11 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name in ("ttl", "max_age", "margin", "stale_if_error", "retention"):
-            if not 0 <= getattr(self, name) < math.inf:
+            seconds = getattr(self, name)
+            if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
                 raise SettingsError(f"{name} must be 0 seconds or more, and finite")
+        if not isinstance(self.mode, Mode):
+            raise SettingsError("mode must be a member of quaycache.Mode")
 
 
 class Moment(NamedTuple):
@@ -101,7 +104,8 @@ def known(
     if stored is not None and stored.checked_at <= latest_possible(policy, now):
         age = _age(stored, listed, now)
         if age is not None and age <= policy.retention and _may_exist(stored, age, policy):
-            if age < policy.ttl and not _contradicts(listed, stored):
+            # Dates are in whole seconds: an answer may seem younger than the listing after it.
+            if max(age, 0.0) < policy.ttl and not _contradicts(listed, stored):
                 return TagAnswer(stored.tag, stored.checked_at, Provenance.FRESH)
             if listed is not None and _validates(listed, stored, policy):
                 provenance = _through(listed, Provenance.VALIDATED)
@@ -144,7 +148,12 @@ def usable_offline(
 ) -> TagAnswer | None:
     """The answer that serves where nothing can be asked, else None."""
     answer = known(stored, listed, policy, now)
-    if answer is not None or stored is None or _gone(listed, stored):
+    if (
+        answer is not None
+        or stored is None
+        or stored.checked_at > latest_possible(policy, now)
+        or _gone(listed, stored)
+    ):
         return answer
     age = max(0.0, now.local - stored.stored_at)
     if age > policy.retention or _expired(stored, age):
@@ -166,7 +175,10 @@ def listing_usable_after_error(listing: StoredListing, policy: Policy, now: Mome
 
 def listing_usable_offline(listing: StoredListing, policy: Policy, now: Moment) -> bool:
     """Whether a stored listing serves where nothing can be asked."""
-    return now.local - listing.stored_at <= policy.retention
+    return (
+        now.local - listing.stored_at <= policy.retention
+        and listing.checked_at <= latest_possible(policy, now)
+    )
 
 
 def worth_keeping(entry: StoredAnswer | StoredListing, policy: Policy, now: Moment) -> bool:

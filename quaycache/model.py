@@ -245,8 +245,11 @@ class Resolution:
     Attributes:
         images: ordered by repository, then tag; none twice.
         failures: ordered by repository; empty unless the run was told to keep going.
+        oldest_checked_at: of all answers, that a tag is absent included, seconds UTC; None if the
+            server did not say the time of any.
     """
 
     images: tuple[Image, ...]
     failures: tuple[Failure, ...]
     stats: Stats
+    oldest_checked_at: float | None = None

@@ -25,6 +25,8 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+# Wherever it stands, what follows may be a secret.
+_TOKEN_OPTION = re.compile(r"token\s*=", re.IGNORECASE)
 _TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
 
 
@@ -102,8 +104,8 @@ def parse_query(uri: str) -> Query:
 
     namespace, _, rest = place.partition("/")
     pattern, colon, tag = rest.rpartition(":") if ":" in rest else (rest, "", "")
-    if "&" in place:
-        raise wrong("options begin with '?', not with '&',")
+    if "&" in place or _TOKEN_OPTION.search(place):
+        raise wrong("options begin with '?' and are divided by '&',")
     if "@" in place:
         raise wrong("a tag is needed, not a digest: no '@'")
     if ":" in namespace:
@@ -177,6 +179,8 @@ def _parse_options(text: str, uri: str) -> dict[str, str]:
         if key in options:
             raise QueryError(f"option '{key}' is there twice in '{_shown(uri)}'")
         options[key] = unquote(value)
+        if key == "since" and _TOKEN_OPTION.search(options[key]):
+            raise QueryError(f"options are divided by '&', in '{_shown(uri)}'")
     return options
 
 
@@ -190,4 +194,5 @@ def _format_time(seconds: int) -> str:
 def _shown(uri: str) -> str:
     """The URI without its options, fit for a message: one of them is the token."""
     place = re.split(r"[?&](?=[A-Za-z][A-Za-z0-9_-]*=)", uri, maxsplit=1)[0]
+    place = _TOKEN_OPTION.split(place, maxsplit=1)[0]
     return printable(re.sub(r"//[^/@]*@", "//", place))

@@ -1,8 +1,9 @@
-"""One run of the program's main job: what its threads share to stop and to count."""
+"""One run of the program's main job: what its threads share to stop, to count, to tell the time."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -19,7 +20,9 @@ class Abortable(Protocol):
 
 
 class Run:
-    """Cancellation and counters of one run. Thread-safe.
+    """Cancellation, counters and clock of one run. Thread-safe.
+
+    The local clock is read once, in the thread that makes the run: it may be set while it lasts.
 
     Attributes:
         cancelled: set once, by `cancel`; what waits should wait on it.
@@ -27,9 +30,15 @@ class Run:
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()
+        self._began = time.time()
+        self._began_monotonic = time.monotonic()
         self._lock = threading.Lock()
         self._under_way: set[Abortable] = set()
         self._counts = dict.fromkeys(Usage.__dataclass_fields__, 0)
+
+    def now(self) -> float:
+        """The local time, seconds UTC: that of the beginning, and what has passed since."""
+        return self._began + time.monotonic() - self._began_monotonic
 
     def cancel(self) -> None:
         """Abort what is under way and refuse what would begin."""

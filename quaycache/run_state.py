@@ -18,6 +18,7 @@ from quaycache.freshness import Moment
 
 if TYPE_CHECKING:
     from quaycache.model import StoredAnswer, StoredListing
+    from quaycache.run import Run
 
 FAILURES: Final = (TransportError, ServerError, RateLimitedError)
 """The server could not say: what is stored may serve instead."""
@@ -35,27 +36,34 @@ class RunState:
     """Shared by the threads of a run.
 
     Attributes:
-        now: the local clock when the run began, and how far the server's has come since.
         accepted: whether the server was seen to accept the token, if there is one.
     """
 
-    def __init__(self, now: float, *, accepted: bool) -> None:
-        self.now = Moment(now)
+    def __init__(self, run: Run, *, accepted: bool) -> None:
         self.accepted = accepted
+        self._run = run
+        self._server: float | None = None
+
+    @property
+    def now(self) -> Moment:
+        """The local time, and the latest that the server has said in this run."""
+        return Moment(self._run.now(), self._server)
 
     def saw(self, checked_at: float | None) -> None:
         """Note the time of an answer: the server's clock has come this far."""
-        server = self.now.server
         # Two threads may overtake each other here, by moments that no rule can tell apart.
-        if checked_at is not None and (server is None or checked_at > server):
-            self.now = Moment(self.now.local, checked_at)
+        if checked_at is not None and (self._server is None or checked_at > self._server):
+            self._server = checked_at
 
 
 def refused_at(error: QuayAPIError, stored: StoredAnswer | StoredListing | None) -> float | None:
-    """Until when what is stored was checked before a refusal; None if nobody can say.
+    """Until when what is stored was checked before a refusal; None if it stays.
 
     The refusal is later than what was stored before it, even where a date, in whole seconds less
-    the time on the way, does not show it.
+    the time on the way, does not show it. That a token was ignored, or a namespace is empty, is no
+    refusal: it says nothing of what was seen before.
     """
+    if isinstance(error, AuthenticationError) and error.status is None:
+        return None
     times = [error.checked_at, None if stored is None else stored.checked_at]
     return max((time for time in times if time is not None), default=None)

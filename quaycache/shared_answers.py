@@ -74,10 +74,6 @@ class SharedAnswers:
         self._batch.flush()
         return self._store.load_listing(scope)
 
-    def repositories_in_hand(self, scope: Scope) -> set[str]:
-        """The repositories of a namespace of which anything is known, as far as it was loaded."""
-        return {name for view in self._views_of(scope) for name in view.stored}
-
     def keep(self, key: Key, entry: Entry) -> None:
         """Have an entry stored soon."""
         self._batch.add(key, entry)
@@ -87,14 +83,12 @@ class SharedAnswers:
         self._batch.flush()
         self._store.remove({key: until})
 
-    def remove_repositories(
-        self, scope: Scope, repositories: Collection[str], until: float
-    ) -> None:
-        """Remove what is known of repositories for any tag, if checked at `until` or before."""
+    def keep_listed(self, scope: Scope, listed: Collection[str], until: float) -> None:
+        """Remove the answers of repositories that are not listed, if checked by `until`."""
         self._batch.flush()
-        self._store.remove_repositories(scope, repositories, until=until)
+        self._store.keep_listed(scope, listed, until=until)
         for view in self._views_of(scope):
-            view.forget(repositories, until)
+            view.keep_listed(listed, until)
 
     def close(self) -> None:
         """Store what is pending and close the store."""

@@ -15,12 +15,14 @@ import click
 
 from quaycache.cli.cache_options import cache_dir_option, max_age_option
 from quaycache.cli.logs import show_logs
-from quaycache.cli.options import option
+from quaycache.cli.options import is_on_command_line, option
 from quaycache.cli.output import format_size, format_time
+from quaycache.errors import StoreError
 from quaycache.freshness import Moment, Policy
 from quaycache.model import StoredListing
 from quaycache.store.contents import NamespaceSum, entry_name, keeps, matches, sum_up
 from quaycache.store.disk import DiskStore
+from quaycache.store.keys import ANONYMOUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
 
 def _output_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return option(
+    # Not from the environment: what is set there is meant for `resolve`, which has other formats.
+    return click.option(
         "-o",
         "--output",
         type=click.Choice(["text", "json"]),
@@ -83,7 +86,7 @@ def list_(glob: str, cache_dir: Path, output: str) -> None:
     with closing(DiskStore(cache_dir)) as store:
         fields = [_row_fields(row) for row in store.rows() if matches(row.key, glob)]
     fields.sort(key=itemgetter("name", "identity"))
-    lines = [f"{row['name']}  {_said(row)}  {_time(row['checked_at'])}" for row in fields]
+    lines = [f"{row['name']}  {_said(row)}  {_time(row['checked_at'])}{_by(row)}" for row in fields]
     _print(output, fields, lines)
 
 
@@ -96,9 +99,11 @@ def remove(glob: str, cache_dir: Path, output: str) -> None:
     with closing(DiskStore(cache_dir)) as store:
         keys = [row.key for row in store.rows() if matches(row.key, glob)]
         store.remove(dict.fromkeys(keys, math.inf))
-        left = {row.key for row in store.rows()}
-    removed = sum(key not in left for key in keys)
+        left = {row.key for row in store.rows()}.intersection(keys)
+    removed = len(keys) - len(left)
     _print(output, {"removed": removed}, [f"Removed {_count(removed, 'entry', 'entries')}"])
+    if left:
+        raise StoreError(f"{_count(len(left), 'entry', 'entries')} could not be removed")
 
 
 @cache.command(short_help="Remove what is too old, and compact the rest.")
@@ -107,12 +112,17 @@ def remove(glob: str, cache_dir: Path, output: str) -> None:
 @max_age_option
 @option("--dry-run", is_flag=True, help="Remove nothing; say what would go.")
 @_output_option
-def prune(cache_dir: Path, ci: bool, max_age: float, dry_run: bool, output: str) -> None:
+@click.pass_context
+def prune(
+    context: click.Context, cache_dir: Path, ci: bool, max_age: float, dry_run: bool, output: str
+) -> None:
     """Remove what is too old to be of use, and take as little room as possible.
 
     With --ci also every quarantine, present answers past --max-age and the answers of repositories
     that are no longer listed. What is left is one compact file.
     """
+    if not ci and is_on_command_line(context, "max_age"):
+        raise click.UsageError("--max-age needs --ci")
     policy = replace(Policy(), max_age=max_age)
     now = time.time()
     with closing(DiskStore(cache_dir)) as store:
@@ -157,7 +167,8 @@ def _info_lines(
         listing = "no listing" if of.repositories is None else f"{of.repositories} listed"
         lines += [
             "",
-            f"{of.registry}/{of.namespace}" + ("" if of.identity == "anon" else " with a token"),
+            f"{of.registry}/{of.namespace}"
+            + ("" if of.identity == ANONYMOUS else f" with token {of.identity[:8]}"),
             f"  {listing}, {_count(of.answers, 'answer', 'answers')}, {of.present} present,"
             f" {format_size(of.size)}",
             f"  checked from {_time(of.oldest)} to {_time(of.newest)}",
@@ -192,6 +203,10 @@ def _said(fields: dict[str, Any]) -> str:
     if fields["kind"] == "listing":
         return f"{fields['repositories']} repositories"
     return str(fields.get("digest", fields["kind"]))
+
+
+def _by(fields: dict[str, Any]) -> str:
+    return "" if fields["identity"] == ANONYMOUS else f"  with token {fields['identity'][:8]}"
 
 
 def _time(seconds: float | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from quaycache.cli.options import option, parsed
+from quaycache.cli.options import is_on_command_line, option, parsed
 from quaycache.freshness import Mode, Policy
 from quaycache.settings import parse_duration
 
@@ -38,7 +38,7 @@ def cache_dir_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--cache-dir``, by default the platform's."""
     return option(
         "--cache-dir",
-        type=click.Path(path_type=Path),
+        type=click.Path(),
         callback=_directory,
         metavar="DIR",
         help="Keep answers there; by default in the platform's cache directory.",
@@ -93,24 +93,40 @@ def cache_options(function: Callable[..., Any]) -> Callable[..., Any]:
         offline: bool,
         **others: Any,
     ) -> Any:
-        if refresh and offline:
-            raise click.UsageError("--refresh and --offline exclude each other")
-        if no_cache and (refresh or offline):
-            raise click.UsageError(
-                f"--no-cache and {'--refresh' if refresh else '--offline'} exclude each other"
-            )
-        mode = Mode.REFRESH if refresh else Mode.OFFLINE if offline else Mode.NORMAL
+        chosen = _one_of(no_cache=no_cache, refresh=refresh, offline=offline)
+        mode = Mode(chosen) if chosen in ("refresh", "offline") else Mode.NORMAL
         policy = Policy(ttl=ttl, max_age=max_age, stale_if_error=stale_if_error, mode=mode)
-        return function(cache=CacheChoice(None if no_cache else cache_dir, policy), **others)
+        directory = None if chosen == "no_cache" else cache_dir
+        return function(cache=CacheChoice(directory, policy), **others)
 
     return command
 
 
-def _directory(
-    _context: click.Context, _parameter: click.Parameter, directory: Path | None
-) -> Path:
-    if directory is not None:
-        return directory.absolute()
+def _one_of(**flags: bool) -> str | None:
+    """The one that is set; the command line beats the environment.
+
+    Raises:
+        click.UsageError: there are two. The message says where each was set.
+    """
+    context = click.get_current_context()
+    is_set = [name for name, value in flags.items() if value]
+    on_command_line = [name for name in is_set if is_on_command_line(context, name)]
+    chosen = on_command_line or is_set
+    if len(chosen) > 1:
+        names = (
+            f"--{name.replace('_', '-')}" if on_command_line else f"QUAYCACHE_{name.upper()}"
+            for name in chosen
+        )
+        raise click.UsageError(f"{' and '.join(names)} exclude each other")
+    return chosen[0] if chosen else None
+
+
+def _directory(context: click.Context, parameter: click.Parameter, name: str | None) -> Path:
+    if name is not None:
+        if not name:
+            why = "the name is empty; --no-cache keeps nothing"
+            raise click.BadParameter(why, context, parameter)
+        return Path(name).absolute()
     import platformdirs  # only where nobody says which directory
 
     return Path(platformdirs.user_cache_dir("quaycache", appauthor=False))

@@ -34,6 +34,11 @@ def option(*names: str, **settings: Any) -> Callable[[F], F]:
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
 
 
+def is_on_command_line(context: click.Context, parameter: str) -> bool:
+    """Whether a parameter was given there, and not in the environment or by default."""
+    return context.get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE
+
+
 def parallel(default: int) -> Callable[[F], F]:
     """``-j/--parallel``."""
     return option(

@@ -31,8 +31,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from quaycache.events import Listener
-    from quaycache.model import Image, Resolution
+    from quaycache.model import Resolution
     from quaycache.tag_client import TagClient
+
+
+# A line of so many names can still be read.
+_NAMED = 5
 
 
 def _api_url(text: str) -> str:
@@ -159,7 +163,7 @@ def resolve(
             raise _with_hint(error) from None
     _print(resolution, output, stats)
     if not quiet:
-        _tell_age(resolution.images, cache)
+        _tell_age(resolution, cache)
     return _exit_code(resolution, cache)
 
 
@@ -189,16 +193,22 @@ def _print(resolution: Resolution, output: str, stats: bool) -> None:
         click.echo(stats_line(resolution.stats), err=True)
 
 
-def _tell_age(images: tuple[Image, ...], cache: CacheChoice) -> None:
+def _tell_age(resolution: Resolution, cache: CacheChoice) -> None:
     """On stderr, what a reader of plain text would not see: that an answer is old."""
-    stale = [image for image in images if image.stale]
+    stats, oldest = resolution.stats, resolution.oldest_checked_at
+    if oldest is None:
+        return
     if cache.offline:
-        times = [image.checked_at for image in images if image.checked_at is not None]
-        if times:
-            click.echo(f"offline: the oldest answer is of {format_time(min(times))}", err=True)
-    elif stale:
-        names = ", ".join(f"{image.repository}:{image.tag}" for image in stale)
-        click.echo(f"warning: the server failed, and these are stale: {names}", err=True)
+        click.echo(f"offline: the oldest answer is of {format_time(oldest)}", err=True)
+    elif stats.stale:
+        names = [f"{image.repository}:{image.tag}" for image in resolution.images if image.stale]
+        more = [] if len(names) <= _NAMED else [f"{len(names) - _NAMED} more"]
+        shown = ", ".join((*names[:_NAMED], *more)) or "none of what is printed"
+        click.echo(
+            f"warning: the server failed, and {stats.stale} of {stats.matched} answers are stale,"
+            f" the oldest of {format_time(oldest)}: {shown}",
+            err=True,
+        )
 
 
 def _exit_code(resolution: Resolution, cache: CacheChoice) -> int:

@@ -48,6 +48,8 @@ class DiskStore:
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
+        if not os.fspath(directory):
+            raise SettingsError("the cache directory's name is empty")
         path = os.path.abspath(os.fspath(directory))
         if "\0" in path:
             raise SettingsError("a cache directory's name has no null character in it")
@@ -91,17 +93,15 @@ class DiskStore:
         """As `Store.remove`."""
         self._write(lambda reader: plans.remove(reader, keys))
 
-    def remove_repositories(
-        self, scope: Scope, repositories: Collection[str], *, until: float
-    ) -> None:
-        """As `Store.remove_repositories`."""
-        self._write(lambda reader: plans.remove_repositories(reader, scope, repositories, until))
+    def keep_listed(self, scope: Scope, listed: Collection[str], *, until: float) -> None:
+        """As `Store.keep_listed`."""
+        self._write(lambda reader: plans.keep_listed(reader, scope, listed, until))
 
     def rows(self) -> Iterator[Row]:
         """As `Store.rows`."""
         after: bytes | None = START
         while after is not None:
-            rows, after = self._read(operator.methodcaller("page", after), Page([], None))
+            rows, after = self._look(operator.methodcaller("page", after), Page([], None))
             yield from (stored.row for stored in rows)
 
     def prune(
@@ -149,6 +149,21 @@ class DiskStore:
                 except _TROUBLE as trouble:
                     self._stop(trouble)
             return otherwise
+
+    def _look(self, query: Callable[[Reader], T], otherwise: T) -> T:
+        """As `_read` for who looks after the store: nothing is moved, and trouble is an error."""
+        with self._lock:
+            if self._closed:
+                return otherwise
+            try:
+                session = self._opened(to_create=False)
+                return otherwise if session is None else query(session.reader)
+            except Damaged as damage:
+                self._close_files()
+                self._warn(f"{damage}; it will be put aside by the next run")
+                return otherwise
+            except _TROUBLE as trouble:
+                raise StoreError(f"{self._name}: {_reason(trouble)}") from trouble
 
     def _write(self, plan: Callable[[Reader], Changes], *, to_create: bool = False) -> None:
         with self._lock:

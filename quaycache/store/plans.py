@@ -70,8 +70,6 @@ def remove(reader: Reader, keys: Mapping[Key, float]) -> Changes:
     )
 
 
-def remove_repositories(
-    reader: Reader, scope: Scope, repositories: Collection[str], until: float
-) -> Changes:
-    """As `Store.remove_repositories`."""
-    return remove(reader, dict.fromkeys(reader.answer_keys(scope, repositories), until))
+def keep_listed(reader: Reader, scope: Scope, listed: Collection[str], until: float) -> Changes:
+    """As `Store.keep_listed`."""
+    return remove(reader, dict.fromkeys(reader.unlisted_keys(scope, listed), until))

@@ -60,7 +60,7 @@ class Store(Protocol):
 
     What it finds, and what it fails to do, is never the job's trouble: a store that cannot be read
     is empty, one that cannot be written keeps nothing, and one warning is logged under
-    ``quaycache.store``. Only `prune` and `clean` raise: they are the job.
+    ``quaycache.store``. Only `rows`, `prune` and `clean` raise: they are the job.
     """
 
     def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
@@ -82,13 +82,18 @@ class Store(Protocol):
     def remove(self, keys: Mapping[Key, float]) -> None:
         """Remove each key's entry if its ``checked_at`` is not later than the key's value."""
 
-    def remove_repositories(
-        self, scope: Scope, repositories: Collection[str], *, until: float
-    ) -> None:
-        """Remove the answers of repositories for every tag, but none checked after `until`."""
+    def keep_listed(self, scope: Scope, listed: Collection[str], *, until: float) -> None:
+        """Remove, for every tag, the answers of repositories that are not in `listed`.
+
+        Those checked after `until` stay: they are newer than the listing.
+        """
 
     def rows(self) -> Iterator[Row]:
-        """Everything stored, in the order of the keys."""
+        """Everything stored, in the order of the keys; nothing if it is damaged.
+
+        Raises:
+            StoreError: it is in use, or may not be read.
+        """
 
     def prune(
         self, keep: Callable[[Row], bool], *, quarantined_before: float, dry_run: bool = False

@@ -138,15 +138,15 @@ class Reader:
         }
         return {key: entry for key, entry in found.items() if entry is not None}
 
-    def answer_keys(self, scope: Scope, repositories: Collection[str]) -> list[AnswerKey]:
-        """The keys of repositories, for every tag, whatever is stored under them."""
+    def unlisted_keys(self, scope: Scope, listed: Collection[str]) -> list[AnswerKey]:
+        """The keys of repositories that are not in `listed`, for every tag."""
         with self._query():
             names = self._connection.execute(_KEYS, _range(namespace_prefix(scope))).fetchall()
-        wanted = {name.encode() for name in repositories}
+        known = {name.encode() for name in listed}
         keys = (
             decode_key(name.decode("ascii", "replace"))
             for (name,) in names
-            if name.rpartition(b"|")[2] in wanted
+            if name.rpartition(b"|")[2] not in known
         )
         return [key for key in keys if isinstance(key, AnswerKey)]
 

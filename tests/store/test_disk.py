@@ -167,7 +167,7 @@ def test_a_removal_spares_what_is_newer(store: DiskStore) -> None:
     assert store.load_listing(SCOPE) is None
 
 
-def test_repositories_are_removed_for_every_tag(store: DiskStore) -> None:
+def test_what_is_not_listed_is_removed_for_every_tag(store: DiskStore) -> None:
     elsewhere = SCOPE._replace(namespace="kolla2")
     spared: list[Key] = [
         key("glance"),
@@ -181,7 +181,7 @@ def test_repositories_are_removed_for_every_tag(store: DiskStore) -> None:
     merge(store, {**entries, LISTING_KEY: listing()})
     merge(store, {key(tag=f"v{number}"): absent() for number in range(3)})
     merge(store, {key("nova-db"): absent(), key("nova-db", "new"): absent(NOW + 1)})
-    store.remove_repositories(SCOPE, ["nova-api", "nova-db", "none"], until=NOW)
+    store.keep_listed(SCOPE, ["glance", "nova", "a/nova-api", "none"], until=NOW)
     expected = {encode_key(one) for one in (*spared, key("nova-db", "new"))}
     assert {encode_key(row.key) for row in store.rows()} == expected
 
@@ -205,7 +205,7 @@ def test_neighbours_do_not_see_each_other(store: DiskStore, neighbour: AnswerKey
     assert store.load_answers(neighbour.scope, neighbour.tag) == {
         "nova-api": present(NOW + 1, neighbour.tag)
     }
-    store.remove_repositories(SCOPE, ["nova-api"], until=LATEST)
+    store.keep_listed(SCOPE, ["nova"], until=LATEST)
     same_scope = neighbour.scope == SCOPE
     assert (store.load_answer(neighbour) is None) == same_scope
 
@@ -225,7 +225,7 @@ def test_reading_makes_nothing(directory: Path) -> None:
     assert store.load_answer(key()) is None
     assert store.load_listing(SCOPE) is None
     store.remove({key(): LATEST})
-    store.remove_repositories(SCOPE, ["nova-api"], until=LATEST)
+    store.keep_listed(SCOPE, ["nova"], until=LATEST)
     store.merge({}, latest=LATEST)
     assert list(store.rows()) == []
     assert store.describe().size == 0

@@ -119,7 +119,7 @@ def use(directory: Path) -> set[str]:
         store.describe()
         store.merge({key("evil"): absent(), key("evil2"): absent()}, latest=LATEST)
         store.remove({key("evil2"): LATEST})
-        store.remove_repositories(SCOPE, ["evil3"], until=LATEST)
+        store.keep_listed(SCOPE, found | {"evil"}, until=LATEST)
         store.load_answers(SCOPE, "v1")
     return found
 

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from quaycache import cached
+from quaycache import run
 from quaycache.cached import CachedQuayClient
 from quaycache.client import QuayClient
 from quaycache.errors import QuayAPIError, TransportError
@@ -37,7 +37,7 @@ from quaycache.store.keys import ANONYMOUS, AnswerKey, Scope
 from quaycache.testing import answers
 from quaycache.testing.errors import RegistryError
 from quaycache.testing.registry import Registry
-from tests.model_client import ModelClient
+from tests.cached.model_client import ModelClient
 
 NAMESPACE, TAGS = "kolla", ("v1", "v2")
 REPOSITORIES = ("a", "b", "c")
@@ -117,8 +117,8 @@ class Histories(RuleBasedStateMachine):
         self.unsteady = unsteady
         self.poisoned = poisoned
         self.opened = contextlib.ExitStack()
-        clock = SimpleNamespace(time=self.local)
-        self.opened.enter_context(mock.patch.object(cached, "time", clock))
+        clock = SimpleNamespace(time=self.local, monotonic=lambda: self.time)
+        self.opened.enter_context(mock.patch.object(run, "time", clock))
         self.opened.enter_context(mock.patch.object(answers, "PAGE_SIZE", 2))
         self.store = DiskStore(self.opened.enter_context(tempfile.TemporaryDirectory()))
         self.cached = CachedQuayClient(cast("QuayClient", self.client), self.store, self.policy)

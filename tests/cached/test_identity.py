@@ -1,0 +1,79 @@
+"""What one token saw is for nobody else."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from quaycache import (
+    AuthenticationError,
+    DiskStore,
+    Mode,
+    resolve,
+)
+from quaycache.account import Identity, Question
+from tests.cached.conftest import POLICY, TTL, URI, Run, Site
+
+
+class TestIdentity:
+    @pytest.fixture
+    def private(self, site: Site) -> Site:
+        site.registry.push("kolla", "public", "latest")
+        site.registry.push("kolla", "secret", "latest")
+        site.registry.set_public("kolla", "secret", False)
+        site.registry.add_user("alice", "alice-token-1234567890", namespaces=["kolla"])
+        site.registry.add_user("bob", "bob-token-1234567890")
+        return site
+
+    def names(self, run: Run) -> list[str]:
+        return [image.repository.removeprefix("kolla/") for image in run.resolution.images]
+
+    def test_each_sees_its_own(self, private: Site) -> None:
+        for _ in range(2):
+            alice = private.resolve(token="alice-token-1234567890")
+            assert self.names(alice) == ["public", "secret"]
+            assert self.names(private.resolve(token="bob-token-1234567890")) == ["public"]
+            assert self.names(private.resolve()) == ["public"]
+        assert alice.cost == (0, 0)
+
+    def test_another_tag_under_a_token_is_stored_too(self, private: Site) -> None:
+        token = "alice-token-1234567890"
+        private.resolve(token=token)
+        assert private.resolve("quay://kolla/*:other", token=token).cost == (0, 2)
+        assert private.resolve("quay://kolla/*:other", token=token).cost == (0, 0)
+
+    def test_an_ignored_token_leaves_no_trace(self, private: Site) -> None:
+        token = "expired-token-1234567890"
+        with pytest.raises(AuthenticationError):
+            private.resolve(token=token)
+        # Quay answers as if nobody had asked, and does not say so.
+        assert self.names(private.resolve("quay://kolla/public:latest", token=token)) == ["public"]
+        assert list(DiskStore(private.directory).rows()) == []
+
+    def test_the_token_is_nowhere(self, private: Site, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG)
+        token = "alice-token-1234567890"
+        with private.client(token) as client, private.cached(client) as cached:
+            resolution = resolve([URI], client=cached)
+            assert token not in repr(client) + repr(cached) + repr(resolution)
+        assert token not in caplog.text
+        files = [path for path in private.directory.rglob("*") if path.is_file()]
+        assert files
+        assert all(token.encode() not in path.read_bytes() for path in files)
+
+    def test_a_token_is_in_no_question(self) -> None:
+        question = Question(Identity("s3cr3t", "kolla"), "a", "latest")
+        assert "s3cr3t" not in f"{question} {question!r}"
+
+    def test_a_namespace_that_a_token_finds_empty_voids_nothing(self, private: Site) -> None:
+        token = "alice-token-1234567890"
+        private.resolve(token=token)
+        private.wait(TTL)
+        for name in ("public", "secret"):
+            private.registry.delete_repository("kolla", name)
+        with pytest.raises(AuthenticationError):
+            private.resolve(token=token)
+        offline = private.resolve(token=token, policy=replace(POLICY, mode=Mode.OFFLINE))
+        assert self.names(offline) == ["public", "secret"]

@@ -1,0 +1,56 @@
+"""Nothing is asked, and all that is known is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from quaycache import (
+    Mode,
+    NotStoredError,
+)
+from tests.cached.conftest import MAX_AGE, POLICY, Site
+
+
+class TestOffline:
+    OFFLINE = replace(POLICY, mode=Mode.OFFLINE)
+
+    def test_everything_known(self, site: Site) -> None:
+        site.registry.populate("kolla", 5)
+        online = site.resolve()
+        site.wait(10 * MAX_AGE)
+        run = site.resolve(policy=self.OFFLINE)
+        assert run.cost == (0, 0)
+        assert [image.digest for image in run.resolution.images] == [
+            image.digest for image in online.resolution.images
+        ]
+        assert all(image.stale and image.checked_at for image in run.resolution.images)
+
+    def test_no_socket_is_opened(self, site: Site) -> None:
+        site.registry.populate("kolla", 5)
+        site.resolve()
+        before = site.quay.counters().connections
+        site.resolve(policy=self.OFFLINE)
+        assert site.quay.counters().connections == before
+
+    def test_missing_answers_are_named(self, site: Site) -> None:
+        site.registry.populate("kolla", 3)
+        site.resolve("quay://kolla/*-00001:latest")
+        run = site.resolve(policy=self.OFFLINE, keep_going=True)
+        assert len(run.resolution.images) == 1
+        assert [failure.error for failure in run.resolution.failures] == [
+            "kolla/repository-00000:latest: not in the cache",
+            "kolla/repository-00002:latest: not in the cache",
+        ]
+
+    def test_missing_listing(self, site: Site) -> None:
+        with pytest.raises(NotStoredError, match="listing of kolla: not in the cache"):
+            site.resolve(policy=self.OFFLINE)
+
+    def test_expired_tag_is_not_known(self, site: Site) -> None:
+        site.registry.push("kolla", "a", "latest", lifetime=100.0)
+        site.resolve()
+        site.wait(101)
+        with pytest.raises(NotStoredError):
+            site.resolve(policy=self.OFFLINE)

@@ -1,0 +1,280 @@
+"""Threads and processes that ask the same."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from quaycache import (
+    CachedQuayClient,
+    DiskStore,
+    QuayAPIError,
+    QuayClient,
+    resolve,
+)
+from quaycache.answers_view import AnswersView
+from quaycache.errors import Cancelled, PermissionDeniedError
+from quaycache.events import Event, PageListed
+from quaycache.flights import Flights
+from quaycache.model import Provenance, StoredAnswer, StoredListing, TagAnswer
+from quaycache.run import Run
+from quaycache.store.keys import ANONYMOUS, Scope
+from quaycache.testing import EmbeddedQuay, Fault
+from tests.cached.conftest import POLICY, TTL, URI, Site
+from tests.conftest import HANG_GUARD, command_environment
+
+T = TypeVar("T")
+
+
+class TestTogether:
+    def test_threads_that_ask_the_same_share_the_requests(self, site: Site) -> None:
+        site.registry.populate("kolla", 150)
+        site.quay.configure(latency=0.02)
+        begin = threading.Barrier(8)
+        with (
+            site.client() as client,
+            CachedQuayClient(client, DiskStore(site.directory), POLICY) as cached,
+            ThreadPoolExecutor(8) as threads,
+        ):
+
+            def run() -> int:
+                begin.wait()
+                return len(resolve([URI], client=cached, max_workers=4).images)
+
+            found = [future.result() for future in [threads.submit(run) for _ in range(8)]]
+        assert found == [150] * 8
+        assert site.cost() == (2, 150)
+
+    def test_stores_of_their_own_on_one_directory_share_the_work(self, site: Site) -> None:
+        n = 400
+        site.registry.populate("kolla", n)
+        site.quay.configure(latency=0.02)
+        begin = threading.Barrier(2)
+
+        def run(client: QuayClient) -> int:
+            with site.cached(client) as cached:
+                begin.wait()
+                return len(resolve([URI], client=cached, max_workers=8).images)
+
+        with site.client() as one, site.client() as other, ThreadPoolExecutor(2) as threads:
+            assert list(threads.map(run, (one, other))) == [n, n]
+        assert n <= site.cost().tag < 2 * n
+
+    def test_a_leader_that_fails_lets_the_others_ask(self, site: Site) -> None:
+        site.registry.push("kolla", "a", "latest")
+        site.quay.configure(latency=0.05, faults=[Fault(kind="status", status=403, times=1)])
+        begin = threading.Barrier(4)
+        with (
+            site.client() as client,
+            CachedQuayClient(client, DiskStore(site.directory), POLICY) as cached,
+            ThreadPoolExecutor(4) as threads,
+        ):
+
+            def run() -> str:
+                begin.wait()
+                try:
+                    cached.tag_answer("kolla", "a", "latest")
+                except QuayAPIError as error:
+                    return str(error)
+                return "answered"
+
+            said = [future.result() for future in [threads.submit(run) for _ in range(4)]]
+        assert cached.registry
+        assert set(said) - {"answered"}
+        assert site.cost().tag <= 4
+
+    def test_a_client_that_serves_many_runs(self, site: Site) -> None:
+        site.registry.populate("kolla", 20)
+        with (
+            site.client() as client,
+            CachedQuayClient(client, DiskStore(site.directory), POLICY) as cached,
+        ):
+            for _ in range(3):
+                assert len(resolve([URI], client=cached).images) == 20
+            assert site.cost() == (1, 20)
+            site.wait(TTL)
+            resolve([URI], client=cached)
+            assert site.cost() == (2, 20)
+
+    def test_face_of_the_plain_client(self, site: Site) -> None:
+        digest = site.registry.push("kolla", "a", "latest", lifetime=1000.0)
+        with (
+            site.client() as client,
+            CachedQuayClient(client, DiskStore(site.directory), POLICY) as cached,
+        ):
+            for _ in range(2):
+                fields = cached.has_tag("kolla", "a", "latest")
+                assert fields is not None
+                assert list(fields) == ["name", "manifest_digest", "start_ts", "end_ts"]
+                assert fields["manifest_digest"] == digest
+                assert cached.has_tag("kolla", "a", "missing") is None
+                assert cached.list_repositories("kolla") == ["a"]
+                assert cached.list_repositories("kolla", 4e9) == []
+            known = cached.known_answer("kolla", "a", "latest")
+            assert known is not None
+            # A reader that pauses holds nobody up.
+            pages = cached.list_pages("kolla")
+            next(pages)
+            assert len(resolve([URI], client=cached).images) == 1
+        assert site.cost() == (1, 2)
+
+    def test_who_lists_names_at_the_same_time_shares_one_walk(self, site: Site) -> None:
+        site.registry.populate("kolla", 250)
+        site.quay.configure(latency=0.05)
+        begin = threading.Barrier(8)
+        with (
+            site.client() as client,
+            site.cached(client) as cached,
+            ThreadPoolExecutor(8) as threads,
+        ):
+
+            def run(_: int) -> int:
+                begin.wait()
+                return len(cached.list_repositories("kolla"))
+
+            assert list(threads.map(run, range(8))) == [250] * 8
+        assert site.cost() == (3, 0)
+
+    def test_a_listener_may_ask_too(self, site: Site) -> None:
+        site.registry.populate("kolla", 5)
+        found: list[int] = []
+        with site.client() as client, site.cached(client) as cached:
+
+            def listen(event: Event) -> None:
+                if isinstance(event, PageListed) and not found:
+                    found.append(0)
+                    found.append(len(resolve([URI], client=cached).images))
+
+            assert len(resolve([URI], client=cached, on_event=listen).images) == 5
+        assert found == [0, 5]
+
+    def test_a_listing_that_was_stored_since_one_looked_is_not_walked_anew(
+        self, site: Site
+    ) -> None:
+        site.registry.populate("kolla", 250)
+        others: Iterator[Callable[[], object]] = iter([site.resolve])
+
+        class Slow(DiskStore):
+            def load_listing(self, scope: Scope) -> StoredListing | None:
+                found = super().load_listing(scope)
+                for run in others:
+                    run()
+                return found
+
+        with (
+            site.client() as client,
+            CachedQuayClient(client, Slow(site.directory), POLICY) as cached,
+        ):
+            assert len(cached.list_repositories("kolla")) == 250
+        assert site.cost().listing == 3
+
+
+@pytest.mark.parametrize("listed_before", [False, True])
+def test_two_processes_that_start_cold_share_the_work(
+    embedded_quay: EmbeddedQuay, tmp_path: Path, listed_before: bool
+) -> None:
+    n = 400
+    embedded_quay.registry.populate("kolla", n)
+    command = [sys.executable, "-m", "quaycache", "resolve", "--stats", "-j", "8"]
+    environment = os.environ | command_environment(embedded_quay, tmp_path)
+    if listed_before:
+        subprocess.run([*command, "quay://kolla/none-*:v1"], env=environment, check=True)
+    embedded_quay.reset_counters()
+    embedded_quay.configure(latency=0.05)
+    both = [
+        subprocess.Popen(
+            [*command, URI],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=HANG_GUARD) for process in both]
+    for out, err in said:
+        assert len(out.splitlines()) == n
+        fresh = re.search(r"fresh=(\d+)", err)
+        assert fresh is not None
+        assert int(fresh[1]) > 0, err
+    assert embedded_quay.counters().tag < 1.9 * n
+
+
+class TestFlights:
+    def test_one_that_has_landed_does_not_end_the_next(self) -> None:
+        flights: Flights[int] = Flights()
+        first, leads = flights.board("key")
+        assert leads
+        with first:
+            first.land(1)
+            # The same thread, since nobody leads any more.
+            second, leads = flights.board("key")
+            assert leads
+        third, leads = in_another_thread(lambda: flights.board("key"))
+        assert (third, leads) == (second, False)
+
+    def test_who_waits_gets_the_error_of_the_leader(self) -> None:
+        flights: Flights[int] = Flights()
+        flight, _ = flights.board("key")
+        error = PermissionDeniedError("no")
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(flight.wait, Run())
+            with pytest.raises(PermissionDeniedError), flight:
+                raise error
+            got = waiting.exception(HANG_GUARD)
+        assert isinstance(got, PermissionDeniedError)
+        assert got is not error
+
+    def test_who_waits_is_woken_by_the_cancellation_of_its_run(self) -> None:
+        flights: Flights[int] = Flights()
+        flight, _ = flights.board("key")
+        run = Run()
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(flight.wait, run)
+            run.cancel()
+            assert isinstance(waiting.exception(HANG_GUARD), Cancelled)
+
+    def test_who_waits_asks_anew_if_the_leader_was_cancelled(self) -> None:
+        flights: Flights[int] = Flights()
+        flight, _ = flights.board("key")
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(flight.wait, Run())
+            with pytest.raises(Cancelled), flight:
+                raise Cancelled("cancelled")
+            assert waiting.result(HANG_GUARD) is None
+
+
+def in_another_thread(work: Callable[[], T]) -> T:
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(work).result(HANG_GUARD)
+
+
+def test_answers_are_learned_while_a_listing_is_taken_over() -> None:
+    scope = Scope("https://quay.io/api/v1", ANONYMOUS, "kolla")
+    view = AnswersView(scope, "v1")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            for worker in range(4):
+                threads.submit(learn, view, worker)
+            for _ in range(200):
+                view.keep_listed({f"{worker}-0" for worker in range(4)}, 0.0)
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(view.stored) == 4000
+
+
+def learn(view: AnswersView, worker: int) -> None:
+    for number in range(1000):
+        answer = TagAnswer(None, 1.0, Provenance.FETCHED)
+        view.learn(f"{worker}-{number}", answer, StoredAnswer(None, 1.0, 1.0), 1)

@@ -1,0 +1,80 @@
+"""The time of a walk that takes a while: on the registry model, where a page may take minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from quaycache import CachedQuayClient, DiskStore, QuayClient
+from quaycache.model import ListingPage
+from quaycache.run import Run
+from quaycache.store.keys import ANONYMOUS, Scope
+from quaycache.testing import answers
+from quaycache.testing.registry import Registry
+from tests.cached.model_client import ModelClient
+
+BEGIN = 1_795_000_000.0
+SCOPE = Scope(ModelClient.api_url, ANONYMOUS, "kolla")
+
+
+@dataclass
+class Clock:
+    now: float = BEGIN
+
+    def __call__(self) -> float:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class SometimesWithoutADate(ModelClient):
+    """A client of a server that forgets to say the time on one page."""
+
+    dateless = 0
+
+    def list_pages(self, namespace: str) -> Iterator[ListingPage]:
+        for page in super().list_pages(namespace):
+            yield replace(page, checked_at=None) if page.number == self.dateless else page
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> SometimesWithoutADate:
+    """Of a registry with three pages, each of which takes fifty seconds."""
+    monkeypatch.setattr(answers, "PAGE_SIZE", 2)
+    clock = Clock()
+    registry = Registry(clock=clock)
+    for name in "abcde":
+        registry.push("kolla", name, "v1")
+    return SometimesWithoutADate(registry, clock.forward, elapsed=50.0)
+
+
+def walk(client: ModelClient, directory: Path) -> list[ListingPage]:
+    with CachedQuayClient(cast("QuayClient", client), DiskStore(directory)) as cached:
+        return list(cached.bound(Run()).list_pages("kolla"))
+
+
+def test_every_page_and_the_listing_have_the_time_of_the_first(
+    client: SometimesWithoutADate, tmp_path: Path
+) -> None:
+    pages = walk(client, tmp_path)
+    assert [page.checked_at for page in pages] == [BEGIN, BEGIN, BEGIN]
+    with closing(DiskStore(tmp_path)) as store:
+        stored = store.load_listing(SCOPE)
+    assert stored is not None
+    assert (stored.checked_at, len(stored.repositories)) == (BEGIN, 5)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_walk_with_a_page_of_unknown_time_is_not_stored(
+    client: SometimesWithoutADate, tmp_path: Path, number: int
+) -> None:
+    client.dateless = number
+    assert len(walk(client, tmp_path)) == 3
+    with closing(DiskStore(tmp_path)) as store:
+        assert store.load_listing(SCOPE) is None
