@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -42,6 +43,8 @@ class CachedListing:
         self._policy = policy
         self._state = state
         self._listings: dict[str, StoredListing | None] = {}
+        self._anew: dict[str, set[str]] = {}
+        self._anew_lock = threading.Lock()
 
     def pages(self, namespace: str, *, together: bool) -> Iterator[ListingPage]:
         """The stored listing if it serves, else a walk; whole, that is stored.
@@ -81,6 +84,20 @@ class CachedListing:
         if provenance is None:
             return None
         return Listed(listing.repositories[repository], listing.checked_at, provenance)
+
+    def lists_anew(self, namespace: str, repository: str, listed: Listed) -> bool:
+        """Whether a newer listing than the stored one that said `listed` still shows a repository.
+
+        Raises:
+            QuayAPIError: no listing could be had.
+        """
+        with self._anew_lock:
+            if namespace not in self._anew:
+                if listed.checked_at is not None:
+                    self._shared.remove(ListingKey(self._scope(namespace)), listed.checked_at)
+                pages = self.pages(namespace, together=True)
+                self._anew[namespace] = {row.name for page in pages for row in page.repositories}
+            return repository in self._anew[namespace]
 
     def _serving_page(self, scope: Scope) -> ListingPage | None:
         """The stored listing as one page, if it serves without a walk."""

@@ -19,6 +19,7 @@ from quaycache.model import (
     Provenance,
     Repository,
     StoredAnswer,
+    TagAnswer,
 )
 from quaycache.run_state import FAILURES, REFUSALS, RunState, refused_at
 from quaycache.store.keys import ANONYMOUS, AnswerKey, Scope
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from quaycache.answers_view import AnswersView
     from quaycache.client import QuayClient
     from quaycache.freshness import Policy
-    from quaycache.model import TagAnswer
     from quaycache.run import Run
     from quaycache.shared_answers import SharedAnswers
 
@@ -96,7 +96,8 @@ class CachedRun:
             NotStoredError: offline.
             QuayAPIError: as `QuayClient.tag_answer`.
         """
-        view = self._view(namespace, tag, load=listed is not None)
+        by_name = listed is None
+        view = self._view(namespace, tag, load=not by_name)
         listed = listed or self._listing.stored(namespace, repository)
         if self._policy.mode is Mode.OFFLINE:
             answer = self._judge(self._stored(namespace, repository, tag), listed)
@@ -109,7 +110,8 @@ class CachedRun:
             flight, leads = self._shared.answers.board((key, listed is None))
             if leads:
                 with flight:
-                    answer = self._learned(view, repository, listed) or self._ask(key, view, listed)
+                    answer = self._learned(view, repository, listed)
+                    answer = answer or self._ask(key, view, listed, by_name=by_name)
                     flight.land(answer)
                     return answer
             landed = flight.wait(self._run)
@@ -128,25 +130,31 @@ class CachedRun:
             )
         return answer
 
-    def _ask(self, key: AnswerKey, view: AnswersView, listed: Listed | None) -> TagAnswer:
+    def _ask(
+        self, key: AnswerKey, view: AnswersView, listed: Listed | None, *, by_name: bool
+    ) -> TagAnswer:
         turn = self._shared.turn()
         began = self._state.now.local
         namespace, repository = key.scope.namespace, key.repository
+        if self._state.server_fails:
+            stale = self._stale(key, listed)
+            if stale is not None:
+                return stale
         try:
             answer = self._client.tag_answer(namespace, repository, key.tag, listed=listed)
         except FAILURES as error:
-            listed = listed or self._listing.stored(namespace, repository, after_error=True)
-            stored = self._stored(namespace, repository, key.tag)
-            stale = self._judge(stored, listed) or freshness.usable_after_error(
-                stored, listed, self._policy, self._state.now
-            )
+            self._state.failed()
+            stale = self._stale(key, listed)
             if stale is None:
                 raise
             LOG.info("%s; the stored answer serves", error)
             return stale
         except REFUSALS as error:
             self._forget(key, view, error)
+            if not by_name and listed is not None and self._is_no_longer_listed(key, listed):
+                return TagAnswer(None, error.checked_at, Provenance.FETCHED)
             raise
+        self._state.answered()
         stored = None
         if answer.checked_at is not None:
             self._state.saw(answer.checked_at)
@@ -156,12 +164,34 @@ class CachedRun:
         view.learn(repository, answer, stored, turn)
         return answer
 
+    def _stale(self, key: AnswerKey, listed: Listed | None) -> TagAnswer | None:
+        """What may serve because the server failed."""
+        namespace, repository = key.scope.namespace, key.repository
+        listed = listed or self._listing.stored(namespace, repository, after_error=True)
+        stored = self._stored(namespace, repository, key.tag)
+        return self._judge(stored, listed) or freshness.usable_after_error(
+            stored, listed, self._policy, self._state.now
+        )
+
     def _forget(self, key: AnswerKey, view: AnswersView, error: QuayAPIError) -> None:
         stored = view.stored.get(key.repository) or self._shared.load_answer(key)
         until = refused_at(error, stored)
         if until is not None:
             view.forget((key.repository,), until)
             self._shared.remove(key, until)
+
+    def _is_no_longer_listed(self, key: AnswerKey, listed: Listed) -> bool:
+        """Whether a repository was refused because the stored listing that shows it is outdated.
+
+        Without a cache it would not have been asked about: the job is not to fail for it.
+        """
+        if listed.provenance is not Provenance.FRESH:
+            return False
+        try:
+            return not self._listing.lists_anew(key.scope.namespace, key.repository, listed)
+        except QuayAPIError as error:
+            LOG.info("%s", error)
+            return False
 
     def _judge(self, stored: StoredAnswer | None, listed: Listed | None) -> TagAnswer | None:
         if self._policy.mode is Mode.OFFLINE:

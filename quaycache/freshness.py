@@ -104,8 +104,7 @@ def known(
     if stored is not None and stored.checked_at <= latest_possible(policy, now):
         age = _age(stored, listed, now)
         if age is not None and age <= policy.retention and _may_exist(stored, age, policy):
-            # Dates are in whole seconds: an answer may seem younger than the listing after it.
-            if max(age, 0.0) < policy.ttl and not _contradicts(listed, stored):
+            if age < policy.ttl and not _contradicts(listed, stored):
                 return TagAnswer(stored.tag, stored.checked_at, Provenance.FRESH)
             if listed is not None and _validates(listed, stored, policy):
                 provenance = _through(listed, Provenance.VALIDATED)
@@ -208,7 +207,8 @@ def _age(stored: StoredAnswer, listed: Listed | None, now: Moment) -> float | No
         and listed.checked_at is not None
         and listed.provenance is Provenance.FETCHED
     ):
-        return listed.checked_at - stored.checked_at
+        # Dates are in whole seconds: an answer may seem younger than the listing after it.
+        return max(0.0, listed.checked_at - stored.checked_at)
     age = now.local - stored.stored_at
     return age if age >= 0 else None
 
@@ -256,8 +256,11 @@ def _gone(listed: Listed | None, stored: StoredAnswer) -> bool:
 
 def _validates(listed: Listed, stored: StoredAnswer, policy: Policy) -> bool:
     """Whether a listing proves that an answer holds, but for a present tag's existence."""
-    if listed.checked_at is not None and listed.checked_at < stored.checked_at:
-        return False
+    if listed.checked_at is not None:
+        # What a walk says of a younger answer, which is one of this moment too, is no less true.
+        slack = policy.margin if listed.provenance is Provenance.FETCHED else 0.0
+        if listed.checked_at < stored.checked_at - slack:
+            return False
     last_modified = listed.last_modified
     if last_modified is None:
         return stored.tag is None

@@ -32,6 +32,9 @@ REFUSALS: Final = (
 """The server said that it will not say: what is stored is not to be shown again."""
 
 
+_FAILURES_IN_A_ROW: Final = 5
+
+
 class RunState:
     """Shared by the threads of a run.
 
@@ -42,12 +45,29 @@ class RunState:
     def __init__(self, run: Run, *, accepted: bool) -> None:
         self.accepted = accepted
         self._run = run
+        self._failures = 0
         self._server: float | None = None
 
     @property
     def now(self) -> Moment:
         """The local time, and the latest that the server has said in this run."""
         return Moment(self._run.now(), self._server)
+
+    @property
+    def server_fails(self) -> bool:
+        """Whether it has failed so often in a row that it is not worth asking for what is stored.
+
+        One repository may fail and the others not.
+        """
+        return self._failures >= _FAILURES_IN_A_ROW
+
+    def failed(self) -> None:
+        """Note that a question has got no answer."""
+        self._failures += 1
+
+    def answered(self) -> None:
+        """Note that a question has got an answer."""
+        self._failures = 0
 
     def saw(self, checked_at: float | None) -> None:
         """Note the time of an answer: the server's clock has come this far."""

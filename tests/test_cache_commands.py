@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,16 @@ from quaycache.testing import EmbeddedQuay, Fault
 from tests.conftest import Finished, command_environment
 
 Command = Callable[..., Finished]
+
+# What platformdirs does for a user without HOME and without an entry among the system's users.
+HOMELESS = """
+import sys, platformdirs
+from quaycache.cli.app import run
+def nowhere(*_, **__):
+    raise RuntimeError("could not determine the home directory")
+platformdirs.user_cache_dir = nowhere
+run(sys.argv[1:])
+"""
 
 
 @pytest.fixture
@@ -110,7 +122,8 @@ class TestResolve:
         assert command(*arguments, "quay://kolla/*:v1").code == 1
         done = command(*arguments, "--stale-if-error", "1h", "quay://kolla/*:v1")
         assert (done.code, len(done.out.splitlines())) == (0, 2)
-        assert "these are stale: kolla/glance:v1, kolla/nova-api:v1" in done.err
+        assert "3 of 3 answers are stale, the oldest of 20" in done.err
+        assert done.err.endswith("Z: kolla/glance:v1, kolla/nova-api:v1\n")
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
@@ -120,6 +133,7 @@ class TestResolve:
             (["--no-cache", "--refresh"], "--no-cache and --refresh exclude each other"),
             (["--ttl", "soon"], "'soon' is no duration"),
             (["--max-age", "-1"], "'-1' is no duration"),
+            (["--cache-dir", ""], "the cache directory's name is empty"),
         ],
     )
     def test_usage(self, command: Command, arguments: list[str], said: str) -> None:
@@ -127,6 +141,119 @@ class TestResolve:
         assert (done.code, done.out) == (2, "")
         assert said in done.err
         assert len(done.err.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("TTL", "soon"), ("MAX_AGE", "-1"), ("STALE_IF_ERROR", "1w"), ("OFFLINE", "perhaps")],
+    )
+    def test_values_of_the_environment(self, command: Command, name: str, value: str) -> None:
+        done = command("resolve", "quay://kolla", **{f"QUAYCACHE_{name}": value})
+        assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+        assert value in done.err
+
+    def test_the_command_line_beats_the_environment(
+        self, warm: EmbeddedQuay, command: Command
+    ) -> None:
+        both = {"QUAYCACHE_REFRESH": "1", "QUAYCACHE_NO_CACHE": "1"}
+        assert command("resolve", "--offline", "quay://kolla/*:v1", **both).code == 0
+        assert warm.counters().requests == 0
+        done = command("resolve", "quay://kolla/*:v1", **both)
+        assert done.code == 2
+        assert "QUAYCACHE_NO_CACHE and QUAYCACHE_REFRESH exclude each other" in done.err
+
+    def test_that_a_tag_is_absent_can_be_old_too(
+        self, warm: EmbeddedQuay, command: Command
+    ) -> None:
+        done = command("resolve", "--offline", "quay://kolla/other:v1")
+        assert (done.code, done.out) == (0, "")
+        assert done.err.startswith("offline: the oldest answer is of 20")
+        warm.configure(faults=[Fault(kind="drop")])
+        arguments = ["resolve", "--ttl", "0", "--retries", "0", "--stale-if-error", "1h"]
+        done = command(*arguments, "quay://kolla/other:v1")
+        assert (done.code, done.out) == (0, "")
+        assert done.err.startswith("warning: the server failed, and 1 of 1 answers are stale")
+
+    def test_many_stale_answers_are_one_line(self, kolla: EmbeddedQuay, command: Command) -> None:
+        kolla.registry.populate("many", 40, tag="v1")
+        command("resolve", "quay://many/*:v1")
+        kolla.reset_counters()
+        kolla.configure(faults=[Fault(kind="status", status=503, endpoint="tag")])
+        arguments = ["resolve", "--ttl", "0", "--max-age", "0", "--retries", "0"]
+        done = command(*arguments, "--stale-if-error", "1h", "quay://many/*:v1")
+        assert (done.code, len(done.out.splitlines())) == (0, 40)
+        (line,) = done.err.splitlines()
+        assert line.endswith(", many/repository-00004:v1, 35 more")
+        # After a few failures in a row, the server is left alone.
+        assert kolla.counters().tag < 20
+
+    def test_each_repository_with_vv(self, warm: EmbeddedQuay, command: Command) -> None:
+        done = command("resolve", "-vv", "quay://kolla/*:v1")
+        assert warm.counters().requests == 0
+        assert "debug: kolla/other:v1: absent (fresh)\n" in done.err
+        assert "debug: kolla/glance:v1: sha256:" in done.err
+        assert "kolla/glance" not in command("resolve", "-v", "quay://kolla/*:v1").err
+
+    def test_a_token_is_shown_nowhere(self, kolla: EmbeddedQuay, command: Command) -> None:
+        token = "alice-token-1234567890"
+        kolla.registry.add_user("alice", token, namespaces=["kolla"])
+        kolla.registry.add_user("bob", "bob-token-1234567890")
+        kolla.registry.set_public("kolla", "nova-api", False)
+        said = ""
+        for arguments in (
+            ["resolve", "-vv", "--stats", "quay://kolla/*:v1"],
+            ["resolve", "-vv", "-o", "json", "quay://kolla/*:v1"],
+            ["resolve", "-vv", "quay://kolla/missing:v1"],
+            ["resolve", "-vv", "--offline", "quay://kolla/*:v2"],
+            ["cache", "list"],
+            ["cache", "info", "-o", "json"],
+        ):
+            done = command(*arguments, QUAYCACHE_TOKEN=token)
+            said += done.out + done.err
+        assert "kolla/nova-api:v1" in said
+        assert token not in said
+        # Whose entry it is can be told, and no more.
+        assert "  with token " in command("cache", "list").out
+
+    def test_no_home(self, kolla: EmbeddedQuay, tmp_path: Path) -> None:
+        environment = command_environment(kolla, tmp_path) | {"QUAYCACHE_CACHE_DIR": ""}
+
+        def run(*arguments: str) -> Finished:
+            done = subprocess.run(
+                [sys.executable, "-c", HOMELESS, *arguments],
+                env=os.environ | environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return Finished(done.returncode, done.stdout, done.stderr)
+
+        done = run("resolve", "quay://kolla/*:v1")
+        assert (done.code, len(done.out.splitlines())) == (0, 2)
+        assert done.err == (
+            "warning: there is no home directory for a cache: see --cache-dir;"
+            " running without a cache\n"
+        )
+        assert run("resolve", "--no-cache", "quay://kolla/*:v1").err == ""
+        assert kolla.counters().requests == 8
+        for arguments in (["resolve", "--offline", "quay://kolla/*:v1"], ["cache", "info"]):
+            done = run(*arguments)
+            assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+
+    def test_a_directory_that_is_gone(self, kolla: EmbeddedQuay, tmp_path: Path) -> None:
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        script = f"rmdir {gone}; exec {sys.executable} -m quaycache resolve quay://kolla/*:v1"
+        environment = command_environment(kolla, tmp_path) | {"QUAYCACHE_CACHE_DIR": "here"}
+        done = subprocess.run(
+            ["/bin/sh", "-fc", script],
+            cwd=gone,
+            env=os.environ | environment | {"PYTHONPATH": os.getcwd()},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert len(done.stdout.splitlines()) == 2
+        assert len(done.stderr.splitlines()) == 1
 
     def test_a_cache_that_cannot_be_used_is_one_warning(
         self, kolla: EmbeddedQuay, command: Command, directory: Path
@@ -192,6 +319,61 @@ class TestCommands:
         assert command("cache", "remove", "kolla/*a*:v1").out == "Removed 0 entries\n"
         command("resolve", "quay://kolla/*:v1")
         assert (warm.counters().listing, warm.counters().tag) == (0, 2)
+
+    def test_what_cannot_be_removed_or_read_is_an_error(
+        self, warm: EmbeddedQuay, command: Command, directory: Path
+    ) -> None:
+        assert warm.counters().requests == 0
+        with closing(sqlite3.connect(directory / "quaycache-1" / "cache.db")) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            done = command("cache", "remove", "kolla/*:v1")
+        assert (done.code, done.out) == (1, "Removed 0 entries\n")
+        assert done.err.endswith("error: 3 entries could not be removed\n")
+        with (directory / "quaycache-1.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for arguments in (["info"], ["list"], ["remove", "*"], ["prune", "--dry-run"]):
+                done = command("cache", *arguments)
+                assert (done.code, done.out) == (1, "")
+                assert "in use by another process" in done.err
+                assert len(done.err.splitlines()) == 1
+
+    def test_to_look_moves_nothing(
+        self, warm: EmbeddedQuay, command: Command, directory: Path
+    ) -> None:
+        assert warm.counters().requests == 0
+        damage(directory)
+        before = sorted(directory.rglob("*"))
+        for arguments in (["info"], ["list"], ["prune", "--ci", "--dry-run"]):
+            done = command("cache", *arguments)
+            assert (done.code, len(done.err.splitlines())) == (0, 1)
+            assert "will be put aside by the next run" in done.err
+        assert sorted(directory.rglob("*")) == before
+
+    def test_formats_of_resolve_in_the_environment(self, command: Command) -> None:
+        for arguments in (["dir"], ["info"], ["list"], ["prune"], ["clean"]):
+            assert command("cache", *arguments, QUAYCACHE_OUTPUT="jsonl").code == 0
+
+    def test_max_age_is_for_ci(self, command: Command) -> None:
+        done = command("cache", "prune", "--max-age", "1h")
+        assert (done.code, done.out) == (2, "")
+        assert "--max-age needs --ci" in done.err
+        assert command("cache", "prune", QUAYCACHE_MAX_AGE="1h").code == 0
+
+    def test_a_directory_whose_name_is_no_text(
+        self, kolla: EmbeddedQuay, command: Command, tmp_path: Path
+    ) -> None:
+        odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+        environment = {"QUAYCACHE_CACHE_DIR": odd, "PYTHONIOENCODING": "utf-8:strict"}
+        assert command("resolve", "quay://kolla/*:v1", **environment).code == 0
+        assert kolla.counters().requests == 4
+        for arguments in (["info"], ["clean"], ["dir"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "quaycache", "cache", *arguments],
+                env=os.environ | environment,
+                capture_output=True,
+                check=True,
+            )
+            assert os.fsencode(odd) in done.stdout
 
     def test_prune(self, warm: EmbeddedQuay, command: Command, directory: Path) -> None:
         damage(directory)
@@ -291,6 +473,7 @@ def test_ci_round_trip(
     if owner == "another's" and os.geteuid() != 0:
         pytest.skip("only root can give files away")
     kolla.registry.populate("many", 120, tag="v1", every=2)
+    kolla.registry.advance(1000)
     command("resolve", "-j", "16", "quay://many/*:v1")
     assert command("cache", "prune", "--ci").code == 0
     archive, elsewhere = tmp_path / "cache.tar", tmp_path / "elsewhere"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from contextlib import closing
 from dataclasses import replace
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from quaycache.cli.cache_options import cache_dir_option, max_age_option
+from quaycache.cli.cache_options import cache_dir_option, max_age_option, open_store
 from quaycache.cli.logs import show_logs
 from quaycache.cli.options import is_on_command_line, option
 from quaycache.cli.output import format_size, format_time
@@ -21,7 +21,6 @@ from quaycache.errors import StoreError
 from quaycache.freshness import Moment, Policy
 from quaycache.model import StoredListing
 from quaycache.store.contents import NamespaceSum, entry_name, keeps, matches, sum_up
-from quaycache.store.disk import DiskStore
 from quaycache.store.keys import ANONYMOUS
 
 if TYPE_CHECKING:
@@ -51,17 +50,19 @@ def cache() -> None:
 @cache.command("dir")
 @cache_dir_option
 @_output_option
-def directory(cache_dir: Path, output: str) -> None:
+def directory(cache_dir: str | None, output: str) -> None:
     """Print the cache directory."""
-    _print(output, {"dir": str(cache_dir)}, [str(cache_dir)])
+    with closing(open_store(cache_dir)) as store:
+        location = store.describe().location
+    _print(output, {"dir": location}, [location])
 
 
 @cache.command()
 @cache_dir_option
 @_output_option
-def info(cache_dir: Path, output: str) -> None:
+def info(cache_dir: str | None, output: str) -> None:
     """Print what is kept of each namespace, and what it takes."""
-    with closing(DiskStore(cache_dir)) as store:
+    with closing(open_store(cache_dir)) as store:
         rows = list(store.rows())
         description = store.describe()
     sums = sum_up(rows)
@@ -81,9 +82,9 @@ def info(cache_dir: Path, output: str) -> None:
 @click.argument("glob", default="*")
 @cache_dir_option
 @_output_option
-def list_(glob: str, cache_dir: Path, output: str) -> None:
+def list_(glob: str, cache_dir: str | None, output: str) -> None:
     """Print the entries whose name matches GLOB: 'kolla/nova-*:v1', or with the registry."""
-    with closing(DiskStore(cache_dir)) as store:
+    with closing(open_store(cache_dir)) as store:
         fields = [_row_fields(row) for row in store.rows() if matches(row.key, glob)]
     fields.sort(key=itemgetter("name", "identity"))
     lines = [f"{row['name']}  {_said(row)}  {_time(row['checked_at'])}{_by(row)}" for row in fields]
@@ -94,9 +95,9 @@ def list_(glob: str, cache_dir: Path, output: str) -> None:
 @click.argument("glob")
 @cache_dir_option
 @_output_option
-def remove(glob: str, cache_dir: Path, output: str) -> None:
+def remove(glob: str, cache_dir: str | None, output: str) -> None:
     """Remove the entries whose name matches GLOB."""
-    with closing(DiskStore(cache_dir)) as store:
+    with closing(open_store(cache_dir)) as store:
         keys = [row.key for row in store.rows() if matches(row.key, glob)]
         store.remove(dict.fromkeys(keys, math.inf))
         left = {row.key for row in store.rows()}.intersection(keys)
@@ -114,7 +115,12 @@ def remove(glob: str, cache_dir: Path, output: str) -> None:
 @_output_option
 @click.pass_context
 def prune(
-    context: click.Context, cache_dir: Path, ci: bool, max_age: float, dry_run: bool, output: str
+    context: click.Context,
+    cache_dir: str | None,
+    ci: bool,
+    max_age: float,
+    dry_run: bool,
+    output: str,
 ) -> None:
     """Remove what is too old to be of use, and take as little room as possible.
 
@@ -125,7 +131,7 @@ def prune(
         raise click.UsageError("--max-age needs --ci")
     policy = replace(Policy(), max_age=max_age)
     now = time.time()
-    with closing(DiskStore(cache_dir)) as store:
+    with closing(open_store(cache_dir)) as store:
         keep = keeps(list(store.rows()), policy, Moment(now), strict=ci)
         before = math.inf if ci else now - policy.retention
         pruned = store.prune(keep, quarantined_before=before, dry_run=dry_run)
@@ -141,17 +147,19 @@ def prune(
 @cache.command(short_help="Remove everything that is kept.")
 @cache_dir_option
 @_output_option
-def clean(cache_dir: Path, output: str) -> None:
+def clean(cache_dir: str | None, output: str) -> None:
     """Remove everything that quaycache keeps in the directory, and nothing else."""
-    with closing(DiskStore(cache_dir)) as store:
+    with closing(open_store(cache_dir)) as store:
+        location = store.describe().location
         freed = store.clean()
-    _print(output, {"freed": freed}, [f"Removed {format_size(freed)} from {cache_dir}"])
+    _print(output, {"freed": freed}, [f"Removed {format_size(freed)} from {location}"])
 
 
 def _print(output: str, document: object, lines: Iterable[str]) -> None:
     if output == "json":
         lines = [json.dumps(document, indent=2)]
-    click.echo("".join(f"{line}\n" for line in lines), nl=False)
+    # A directory's name need not be text: it leaves as the bytes that it came in.
+    click.echo(os.fsencode("".join(f"{line}\n" for line in lines)), nl=False)
 
 
 def _info_lines(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
 from quaycache.cli.options import is_on_command_line, option, parsed
+from quaycache.errors import SettingsError
 from quaycache.freshness import Mode, Policy
 from quaycache.settings import parse_duration
+from quaycache.store.disk import DiskStore
+
+LOG = logging.getLogger(__name__)
 
 _DEFAULTS = Policy()
 
@@ -22,10 +26,12 @@ class CacheChoice:
     """What the options come to.
 
     Attributes:
-        directory: None means no cache at all.
+        wanted: whether there is to be a cache at all.
+        directory: as it was given; None means the platform's.
     """
 
-    directory: Path | None
+    wanted: bool
+    directory: str | None
     policy: Policy
 
     @property
@@ -33,13 +39,51 @@ class CacheChoice:
         """Whether nothing may be asked."""
         return self.policy.mode is Mode.OFFLINE
 
+    def open(self) -> DiskStore | None:
+        """The store, or None: none is wanted, or there is no place for one, which is a warning.
+
+        Raises:
+            SettingsError: no directory has this name; or offline, there is no place for one.
+        """
+        if not self.wanted:
+            return None
+        try:
+            return open_store(self.directory)
+        except NoHomeError as error:
+            if self.offline:
+                raise
+            LOG.warning("%s; running without a cache", error)
+            return None
+
+
+class NoHomeError(SettingsError):
+    """Nobody says where caches go."""
+
+
+def open_store(directory: str | None) -> DiskStore:
+    """The store in a directory.
+
+    Args:
+        directory: None means the platform's.
+
+    Raises:
+        NoHomeError: the platform has none, because the user has no home.
+        SettingsError: no directory has this name.
+    """
+    if directory is not None:
+        return DiskStore(directory)
+    import platformdirs  # only where nobody says which directory
+
+    try:
+        return DiskStore(platformdirs.user_cache_dir("quaycache", appauthor=False))
+    except RuntimeError:
+        raise NoHomeError("there is no home directory for a cache: see --cache-dir") from None
+
 
 def cache_dir_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--cache-dir``, by default the platform's."""
+    """``--cache-dir``; the command gets what was given, or None."""
     return option(
         "--cache-dir",
-        type=click.Path(),
-        callback=_directory,
         metavar="DIR",
         help="Keep answers there; by default in the platform's cache directory.",
     )(function)
@@ -84,7 +128,7 @@ def cache_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def command(
         *,
-        cache_dir: Path,
+        cache_dir: str | None,
         no_cache: bool,
         ttl: float,
         max_age: float,
@@ -96,8 +140,7 @@ def cache_options(function: Callable[..., Any]) -> Callable[..., Any]:
         chosen = _one_of(no_cache=no_cache, refresh=refresh, offline=offline)
         mode = Mode(chosen) if chosen in ("refresh", "offline") else Mode.NORMAL
         policy = Policy(ttl=ttl, max_age=max_age, stale_if_error=stale_if_error, mode=mode)
-        directory = None if chosen == "no_cache" else cache_dir
-        return function(cache=CacheChoice(directory, policy), **others)
+        return function(cache=CacheChoice(chosen != "no_cache", cache_dir, policy), **others)
 
     return command
 
@@ -119,14 +162,3 @@ def _one_of(**flags: bool) -> str | None:
         )
         raise click.UsageError(f"{' and '.join(names)} exclude each other")
     return chosen[0] if chosen else None
-
-
-def _directory(context: click.Context, parameter: click.Parameter, name: str | None) -> Path:
-    if name is not None:
-        if not name:
-            why = "the name is empty; --no-cache keeps nothing"
-            raise click.BadParameter(why, context, parameter)
-        return Path(name).absolute()
-    import platformdirs  # only where nobody says which directory
-
-    return Path(platformdirs.user_cache_dir("quaycache", appauthor=False))

@@ -25,7 +25,6 @@ from quaycache.resolver import DEFAULT_WORKERS
 from quaycache.resolver import resolve as resolve_queries
 from quaycache.retrying import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from quaycache.settings import find_token, parse_duration, parse_rate
-from quaycache.store.disk import DiskStore
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -148,8 +147,8 @@ def resolve(
                 token, api_url=api_url, retries=retries, timeout=timeout, rate_limit=rate_limit
             )
         )
-        if cache.directory is not None:
-            store = DiskStore(cache.directory)
+        store = cache.open()
+        if store is not None:
             client = opened.enter_context(CachedQuayClient(asking, store, cache.policy))
         try:
             resolution = resolve_queries(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 
-from quaycache.store.faults import Unusable, finding
+from quaycache.store.faults import Damaged, Unusable, finding
 from quaycache.store.preflight import preflight
 
 if TYPE_CHECKING:
     from quaycache.store.layout import Found, Layout
 
 BUSY_SECONDS: Final = 1.0
-"""How long to wait for whoever has the database locked."""
+"""How long a reader waits for whoever has the database locked."""
+
+WRITE_BUSY_SECONDS: Final = 3.0
+"""How long a writer does: of a dozen processes that start together, each has its turn."""
 
 _CAREFULLY: Final = (
     "PRAGMA trusted_schema = OFF",
@@ -23,8 +27,9 @@ _CAREFULLY: Final = (
     "PRAGMA mmap_size = 0",
 )
 
-# A query is to end, whatever is in the database: after so long, looked at every so many steps.
-_QUERY_SECONDS: Final = 20.0
+# A query is to end, whatever is in the database: after so long, looked at every so many steps. It
+# is the processor's time: a slow disk or a busy machine is not to blame on the file.
+_QUERY_SECONDS: Final = 3.0
 _STEPS: Final = 20_000
 
 
@@ -35,12 +40,12 @@ class Deadline:
         self.start()
 
     def start(self) -> None:
-        """A query begins."""
-        self._end = time.monotonic() + _QUERY_SECONDS
+        """A query begins, in this thread."""
+        self._end = time.thread_time() + _QUERY_SECONDS
 
     def __call__(self) -> bool:
         """Whether it is to end."""
-        return time.monotonic() > self._end
+        return time.thread_time() > self._end
 
 
 def connect_to_read(
@@ -71,8 +76,16 @@ def probe_write_lock(layout: Layout) -> None:
         Damaged: the database is.
         Unusable: it cannot be written, or somebody has it locked.
     """
-    with reporting(), closing(_open(layout, "mode=rw", Deadline())) as connection:
-        connection.execute("BEGIN IMMEDIATE")
+    with (
+        reporting(),
+        closing(_open(layout, "mode=rw", Deadline(), WRITE_BUSY_SECONDS)) as connection,
+    ):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "readonly" in str(error) and _is_writable(layout):
+                raise Damaged("it says of itself that it is read-only") from error
+            raise
         connection.execute("ROLLBACK")
 
 
@@ -94,8 +107,13 @@ def reporting() -> Iterator[None]:
     """Errors of SQLite and of the system are raised as findings."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, UnicodeError, OSError) as error:
         raise finding(error) from error
+
+
+def _is_writable(layout: Layout) -> bool:
+    """Whether the system lets this user write the files."""
+    return all(os.access(path, os.W_OK) for path in (layout.versioned, layout.database))
 
 
 def _connect(layout: Layout, how: str, deadline: Deadline) -> sqlite3.Connection:
@@ -110,12 +128,14 @@ def _connect(layout: Layout, how: str, deadline: Deadline) -> sqlite3.Connection
         return connection
 
 
-def _open(layout: Layout, how: str, deadline: Deadline) -> sqlite3.Connection:
+def _open(
+    layout: Layout, how: str, deadline: Deadline, busy_seconds: float = BUSY_SECONDS
+) -> sqlite3.Connection:
     path = layout.database.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     connection = sqlite3.connect(
         f"file://{path}?{how}",
         uri=True,
-        timeout=BUSY_SECONDS,
+        timeout=busy_seconds,
         isolation_level=None,
         check_same_thread=False,
     )

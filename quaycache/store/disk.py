@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import WeakSet
 
 from quaycache.errors import SettingsError, StoreError
 from quaycache.names import printable
@@ -30,6 +31,11 @@ T = TypeVar("T")
 
 _TROUBLE: Final = (Unusable, OSError)
 
+_OPEN: Final[WeakSet[DiskStore]] = WeakSet()
+
+# Of the process that has forked this one: to close them would tear them from under it.
+_INHERITED: Final[list[Session]] = []
+
 # The second is for what comes after something damaged.
 _ATTEMPTS: Final = 2
 
@@ -50,7 +56,9 @@ class DiskStore:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         if not os.fspath(directory):
             raise SettingsError("the cache directory's name is empty")
-        path = os.path.abspath(os.fspath(directory))
+        path = os.fspath(directory)
+        with suppress(OSError):  # who stands in a directory that is gone has no cache
+            path = os.path.abspath(path)
         if "\0" in path:
             raise SettingsError("a cache directory's name has no null character in it")
         try:
@@ -65,6 +73,7 @@ class DiskStore:
         self._quarantined = False
         self._warned = False
         self._closed = False
+        _OPEN.add(self)
 
     def __repr__(self) -> str:
         return f"<DiskStore {self._layout.directory}>"
@@ -136,6 +145,13 @@ class DiskStore:
             self._closed = True
             self._close_files()
 
+    def begin_anew(self) -> None:
+        """Take nothing over from the process that has forked this one, but the directory."""
+        self._lock = threading.RLock()
+        session, self._session = self._session, None
+        if session is not None:
+            _INHERITED.append(session)
+
     def _read(self, query: Callable[[Reader], T], otherwise: T) -> T:
         with self._lock:
             for _ in range(_ATTEMPTS):
@@ -148,6 +164,8 @@ class DiskStore:
                     self._put_aside(damage)
                 except _TROUBLE as trouble:
                     self._stop(trouble)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it must not fail the job
+                    self._stop(f"it cannot be read ({type(error).__name__})")
             return otherwise
 
     def _look(self, query: Callable[[Reader], T], otherwise: T) -> T:
@@ -180,6 +198,8 @@ class DiskStore:
                     self._put_aside(damage)
                 except _TROUBLE as trouble:
                     self._stop_writing(trouble)
+                except Exception as error:  # noqa: BLE001 - as above
+                    self._stop(f"it cannot be written ({type(error).__name__})")
 
     def _tidy(self, work: Callable[[], T]) -> T:
         with self._lock:
@@ -249,3 +269,11 @@ class DiskStore:
 
 def _reason(reason: object) -> str:
     return str(finding(reason)) if isinstance(reason, OSError) else str(reason)
+
+
+def _after_fork() -> None:
+    for store in _OPEN:
+        store.begin_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -27,11 +27,17 @@ class Unlockable(Unusable):
 _TROUBLE = (sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 
 
-def finding(error: sqlite3.Error | OSError) -> Damaged | Unusable:
+def finding(error: sqlite3.Error | UnicodeError | OSError) -> Damaged | Unusable:
     """What an error says of the files."""
     if isinstance(error, OSError):
         return Unusable(error.strerror or type(error).__name__)
+    if isinstance(error, UnicodeError):
+        # SQLite's message quotes the file.
+        return Damaged("its schema is not even text")
     text = printable(str(error))
+    if text == "interrupted":
+        # By our own deadline, and nothing else.
+        return Damaged("to read it takes too long")
     if not isinstance(error, _TROUBLE) or text.startswith("unsupported file format"):
         return Damaged(text)
     return Unusable(text)

@@ -8,15 +8,17 @@ tag nor repository. The separator is in none of the parts: their grammars leave 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
+from quaycache.api_base import parse_api_base
+from quaycache.errors import SettingsError
 from quaycache.names import is_namespace, is_repository, is_tag
 
 SCHEMA_VERSION: Final = "1"
 ANONYMOUS: Final = "anon"
 
 _SEPARATOR: Final = "|"
-_API_BASE = re.compile(r"https?://[a-z0-9.:\[\]_-]{1,300}/api/v1", re.ASCII)
 _IDENTITY = re.compile(r"anon|[0-9a-f]{64}", re.ASCII)
 _MAX_KEY_LENGTH: Final = 1200
 
@@ -84,7 +86,7 @@ def decode_key(text: str) -> Key | None:
         return None
     scope, tag, repository = Scope(*parts[1:4]), parts[4], parts[5]
     if not (
-        _API_BASE.fullmatch(scope.api_base)
+        _is_api_base(scope.api_base)
         and _IDENTITY.fullmatch(scope.identity)
         and is_namespace(scope.namespace)
     ):
@@ -92,3 +94,12 @@ def decode_key(text: str) -> Key | None:
     if not tag and not repository:
         return ListingKey(scope)
     return AnswerKey(scope, tag, repository) if is_tag(tag) and is_repository(repository) else None
+
+
+@lru_cache(maxsize=16)
+def _is_api_base(text: str) -> bool:
+    """Whether it is one, in the form in which it is stored."""
+    try:
+        return str(parse_api_base(text)) == text
+    except SettingsError:
+        return False

@@ -23,6 +23,10 @@ _QUARANTINE = re.compile(rf"{_VERSIONED}\.broken-([0-9]{{8}}T[0-9]{{6}}Z)-([0-9]
 _BUILD = re.compile(rf"{_VERSIONED}\.new-[0-9a-f]{{16}}")
 
 
+# What can be in it: millions of answers.
+_MAX_SIZE: Final = 2**30
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The paths of a store.
@@ -78,10 +82,14 @@ class Layout:
             descriptor = os.open(self.tag, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return False
-        with open(descriptor, "rb") as tag:
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return False
-            return tag.read(len(TAG_TEXT) + 1) == TAG_TEXT.encode("ascii")
+            return os.read(descriptor, len(TAG_TEXT) + 1) == TAG_TEXT.encode("ascii")
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
 
     def ours(self) -> list[str]:
         """Everything of ours that exists, the lock file last."""
@@ -120,6 +128,8 @@ class Found:
 def examine(layout: Layout) -> Found | None:
     """Look at what lies there without opening anything; None if nothing does.
 
+    Not even the database: closing it would take SQLite's locks on it from this process.
+
     Raises:
         Damaged: it is not what we put there.
         OSError: it cannot be looked at.
@@ -137,6 +147,8 @@ def examine(layout: Layout) -> Found | None:
     # We never write one. A planted one is replayed, and can have SQLite delete a file it names.
     if os.path.lexists(f"{layout.database}-journal"):
         raise Damaged("it has a foreign journal")
+    if database.st_size > _MAX_SIZE:
+        raise Damaged(f"it has more than {_MAX_SIZE // 2**30} GiB")
     files = [entry for entry in (directory, database, wal, shm) if entry is not None]
     return Found(
         identity=(database.st_dev, database.st_ino),

@@ -48,24 +48,24 @@ def encode(entries: Mapping[Key, Entry]) -> dict[Key, Encoded]:
 
 def merge(reader: Reader, entries: Mapping[Key, Encoded], latest: float) -> Changes:
     """As `Store.merge`: the newer wins, and of two of one time the one that comes."""
-    stored = reader.entries(entries)
+    stored = reader.times(entries)
     return Changes(
         put=[
             (text, value)
             for key, (entry, text, value) in entries.items()
-            if key not in stored or not entry.checked_at < stored[key].checked_at <= latest
+            if key not in stored or not entry.checked_at < stored[key] <= latest
         ]
     )
 
 
 def remove(reader: Reader, keys: Mapping[Key, float]) -> Changes:
     """As `Store.remove`: what is no entry is removed as well."""
-    stored = reader.entries(keys)
+    stored = reader.times(keys)
     return Changes(
         drop=[
             encode_key(key)
             for key, until in keys.items()
-            if key not in stored or stored[key].checked_at <= until
+            if key not in stored or stored[key] <= until
         ]
     )
 

@@ -104,7 +104,10 @@ _MAX_TEXT: Final = 1000
 
 
 def preflight(connection: sqlite3.Connection) -> None:
-    """Check a database's schema, then its settings. Its text comes as bytes.
+    """Check a database's schema and settings, then its structure. Its text comes as bytes.
+
+    The structure is that of its pages: they are there once each. A few forged ones could hold
+    rows without end, or a key of a gigabyte.
 
     Raises:
         Damaged: it is not one of ours.
@@ -133,6 +136,8 @@ def preflight(connection: sqlite3.Connection) -> None:
     seen = {row[:2] if row[:2] in counters else row for row in settings}
     if len(settings) != len(seen) or seen != values | counters:
         raise Damaged("its settings are foreign")
+    if connection.execute("PRAGMA quick_check(1)").fetchone() != (b"ok",):
+        raise Damaged("its pages are damaged")
 
 
 def _as_stored(field: str | None) -> bytes | None:

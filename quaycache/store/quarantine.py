@@ -55,7 +55,9 @@ def quarantine_alone(layout: Layout, identity: tuple[int, int] | None = None) ->
         return None
     path = layout.new_quarantine(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
     os.rename(layout.versioned, path)
-    for old in layout.quarantines()[:-KEPT]:
+    # Not by its name: a planted one may claim to be of the year 9999.
+    others = [other for other in layout.quarantines() if other != path]
+    for old in others[: 1 - KEPT]:
         with suppress(OSError):
             remove(old)
     return path

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from quaycache.names import is_repository
 from quaycache.store.connection import Deadline, connect_to_read, reporting
-from quaycache.store.entry import MAX_ANSWER, MAX_LISTING, Entry, decode_answer, decode_listing
+from quaycache.store.entry import (
+    MAX_ANSWER,
+    MAX_LISTING,
+    Entry,
+    decode_answer,
+    decode_checked_at,
+    decode_listing,
+)
+from quaycache.store.faults import Damaged
 from quaycache.store.keys import (
     SCHEMA_VERSION,
     AnswerKey,
@@ -31,6 +39,8 @@ from quaycache.store.protocol import Row
 if TYPE_CHECKING:
     from quaycache.model import StoredAnswer, StoredListing
     from quaycache.store.layout import Found, Layout
+
+T = TypeVar("T")
 
 # The plus keeps SQLite from the index of times, by which it would look at everything.
 _OF_OUR_SHAPE: Final = (
@@ -59,12 +69,12 @@ class _Loaded(NamedTuple):
 
     Attributes:
         version: of the data.
-        values: of every row by its key, and what they say.
-        answers: those that say something, by repository.
+        values: of every row that says something, by its key, and what it says.
+        answers: the same, by repository.
     """
 
     version: int
-    values: dict[bytes, tuple[bytes, StoredAnswer | None]]
+    values: dict[bytes, tuple[bytes, StoredAnswer]]
     answers: dict[str, StoredAnswer]
 
 
@@ -99,6 +109,7 @@ class Reader:
         self._connection, self.live = connect_to_read(layout, found, self._deadline)
         self._lock = threading.Lock()
         self._loaded: dict[tuple[Scope, str], _Loaded] = {}
+        self._listings: dict[Scope, tuple[bytes, StoredListing | None]] = {}
 
     def check(self) -> None:
         """Check schema and settings once more."""
@@ -114,8 +125,7 @@ class Reader:
                 known = {} if before is None else before.values
                 before = self._load(answers_prefix(scope, tag), tag, version, known)
             self._loaded[scope, tag] = before
-            if len(self._loaded) > _REMEMBERED:
-                del self._loaded[next(iter(self._loaded))]
+            _forget_the_first(self._loaded)
             return before.answers.copy()
 
     def answer(self, key: AnswerKey) -> StoredAnswer | None:
@@ -128,26 +138,36 @@ class Reader:
         """As `Store.load_listing`."""
         text = encode_key(ListingKey(scope))
         value = self._value(text, MAX_LISTING)
-        return None if value is None else decode_listing(text, value)
+        if value is None:
+            return None
+        before, listing = self._listings.pop(scope, (None, None))
+        if before != value:
+            listing = decode_listing(text, value)
+        self._listings[scope] = value, listing
+        _forget_the_first(self._listings)
+        return listing
 
-    def entries(self, keys: Collection[Key]) -> dict[Key, Entry]:
-        """What is stored under these keys."""
-        found = {
-            key: self.answer(key) if isinstance(key, AnswerKey) else self.listing(key.scope)
-            for key in keys
-        }
-        return {key: entry for key, entry in found.items() if entry is not None}
+    def times(self, keys: Iterable[Key]) -> dict[Key, float]:
+        """The ``checked_at`` of what is stored under these keys."""
+        times: dict[Key, float] = {}
+        for key in keys:
+            text = encode_key(key)
+            value = self._value(text, MAX_LISTING)
+            checked_at = None if value is None else decode_checked_at(text, value)
+            if checked_at is not None:
+                times[key] = checked_at
+        return times
 
     def unlisted_keys(self, scope: Scope, listed: Collection[str]) -> list[AnswerKey]:
         """The keys of repositories that are not in `listed`, for every tag."""
-        with self._query():
-            names = self._connection.execute(_KEYS, _range(namespace_prefix(scope))).fetchall()
         known = {name.encode() for name in listed}
-        keys = (
-            decode_key(name.decode("ascii", "replace"))
-            for (name,) in names
-            if name.rpartition(b"|")[2] not in known
-        )
+        with self._query():
+            names = [
+                name
+                for (name,) in self._connection.execute(_KEYS, _range(namespace_prefix(scope)))
+                if name.rpartition(b"|")[2] not in known
+            ]
+        keys = (decode_key(name.decode("ascii", "replace")) for name in names)
         return [key for key in keys if isinstance(key, AnswerKey)]
 
     def page(self, after: bytes) -> Page:
@@ -160,6 +180,8 @@ class Reader:
                 size += len(row[1])
                 if size > MAX_LISTING:
                     break
+        if rows and rows[-1][0] <= after:
+            raise Damaged("its rows are out of order")
         found = [stored for name, value in rows if (stored := _stored(name, value)) is not None]
         return Page(found, rows[-1][0] if rows else None)
 
@@ -185,23 +207,24 @@ class Reader:
         prefix: str,
         tag: str,
         version: int,
-        known: Mapping[bytes, tuple[bytes, StoredAnswer | None]],
+        known: Mapping[bytes, tuple[bytes, StoredAnswer]],
     ) -> _Loaded:
         skip = len(prefix)
-        values: dict[bytes, tuple[bytes, StoredAnswer | None]] = {}
+        values: dict[bytes, tuple[bytes, StoredAnswer]] = {}
         answers: dict[str, StoredAnswer] = {}
         for name, value in self._connection.execute(_RANGE, (MAX_ANSWER, *_range(prefix))):
             text = name.decode("ascii", "replace")
             repository = text[skip:]
             before = known.get(name)
+            answer: StoredAnswer | None
             if before is not None and before[0] == value:
                 answer = before[1]
             elif _PLAIN.fullmatch(repository) or is_repository(repository):
                 answer = decode_answer(text, tag, value)
             else:
                 answer = None
-            values[name] = value, answer
             if answer is not None:
+                values[name] = value, answer
                 answers[repository] = answer
         return _Loaded(version, values, answers)
 
@@ -220,6 +243,11 @@ class Reader:
 def _range(prefix: str) -> tuple[str, str]:
     """The least text that begins so, and the least after all that do."""
     return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
+def _forget_the_first(remembered: dict[T, Any]) -> None:
+    if len(remembered) > _REMEMBERED:
+        del remembered[next(iter(remembered))]
 
 
 def _stored(name: bytes, value: bytes) -> Stored | None:

@@ -1,10 +1,16 @@
-"""Removing and measuring what is ours; links are never followed."""
+"""Removing and measuring what is ours; links are never followed.
+
+Whoever could write the directory may have nested others deeper than a path or a call stack reaches.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Iterable
+from typing import Final
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove(path: str) -> None:
@@ -16,9 +22,8 @@ def remove(path: str) -> None:
     try:
         mode = os.lstat(path).st_mode
         if stat.S_ISDIR(mode):
-            import shutil  # rarely needed, and not cheap
-
-            shutil.rmtree(path)
+            _empty(path)
+            os.rmdir(path)
         else:
             os.unlink(path)
     except FileNotFoundError:
@@ -27,16 +32,47 @@ def remove(path: str) -> None:
 
 def size_of(paths: Iterable[str]) -> int:
     """Bytes of the files at and under these paths; what cannot be looked at counts nothing."""
-    return sum(_size(path) for path in paths)
+    size = 0
+    waiting = list(paths)
+    while waiting:
+        path = waiting.pop()
+        try:
+            status = os.lstat(path)
+            if stat.S_ISDIR(status.st_mode):
+                waiting += [os.path.join(path, name) for name in os.listdir(path)]
+            else:
+                size += status.st_size
+        except OSError:
+            continue
+    return size
 
 
-def _size(path: str) -> int:
+def _empty(path: str) -> None:
+    """Empty a directory. Those in it are moved up before they are emptied: nothing gets deep."""
+    top = os.open(path, _DIRECTORY)
     try:
-        status = os.lstat(path)
-    except OSError:
-        return 0
-    if not stat.S_ISDIR(status.st_mode):
-        return status.st_size
-    return sum(
-        _size(os.path.join(root, name)) for root, _, names in os.walk(path) for name in names
-    )
+        while found := _entries(top):
+            for entry in found:
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.name, dir_fd=top)
+                    continue
+                _move_up(entry.name, top)
+                os.rmdir(entry.name, dir_fd=top)
+    finally:
+        os.close(top)
+
+
+def _move_up(name: str, top: int) -> None:
+    """Move what is in a directory into the one above, under names that are free."""
+    inner = os.open(name, _DIRECTORY, dir_fd=top)
+    try:
+        for entry in _entries(inner):
+            free = os.urandom(16).hex()
+            os.rename(entry.name, free, src_dir_fd=inner, dst_dir_fd=top)
+    finally:
+        os.close(inner)
+
+
+def _entries(directory: int) -> list[os.DirEntry[str]]:
+    with os.scandir(directory) as entries:
+        return list(entries)

@@ -68,12 +68,11 @@ class Session:
         found = examine(self._layout)
         if found is None or found.identity != self.reader.found.identity:
             raise Unusable("it was replaced while it was open")
-        self.reader.check()
-        # diskcache would wait for a minute.
-        probe_write_lock(self._layout)
         # It takes some time to import, and a run that only reads does without it.
         from quaycache.store.writer import Writer
 
+        self.reader.check()
+        probe_write_lock(self._layout)
         return Writer(self._layout.versioned)
 
 

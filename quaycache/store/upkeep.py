@@ -104,6 +104,9 @@ def _rewrite(layout: Layout, found: Found, keep: Callable[[Row], bool]) -> int:
         if os.path.lexists(f"{layout.database}-wal"):
             raise Unusable("it is in use")
         os.replace(os.path.join(built, DATABASE_NAME), layout.database)
+        for name in os.listdir(layout.versioned):
+            if name != DATABASE_NAME:
+                remove(os.path.join(layout.versioned, name))
     finally:
         remove(built)
     return before - kept
@@ -112,10 +115,11 @@ def _rewrite(layout: Layout, found: Found, keep: Callable[[Row], bool]) -> int:
 def _put_aside_at(path: str) -> float:
     stamp = path.rsplit(".broken-", 1)[1].rsplit("-", 1)[0]
     try:
-        return timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
+        moment = timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
     except ValueError:
-        # Nobody was there at the 99th of a month: it is none that has to be kept.
-        return 0.0
+        moment = 0
+    # Nobody was there at the 99th of a month, nor in the year 9999: it is none of ours.
+    return moment if moment <= time.time() else 0
 
 
 def _is_file_or_missing(path: str) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import diskcache  # type: ignore[import-untyped]  # it ships no type information
 
-from quaycache.store.connection import BUSY_SECONDS, reporting
+from quaycache.store.connection import WRITE_BUSY_SECONDS, reporting
 from quaycache.store.faults import Unusable
 from quaycache.store.preflight import SETTINGS
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from quaycache.store.plans import Changes
 
 T = TypeVar("T")
+
+_PAUSE: Final = 0.005
 
 
 class _InlineDisk(diskcache.Disk):  # type: ignore[misc]  # untyped base
@@ -52,9 +55,27 @@ class _InlineDisk(diskcache.Disk):  # type: ignore[misc]  # untyped base
 
 
 class _Cache(diskcache.Cache):  # type: ignore[misc]  # untyped base
+    @property
+    def _sql_retry(self) -> Callable[..., Any]:
+        """Runs a statement, and again if the database is locked; diskcache would for a minute."""
+        return self._run
+
+    def _run(self, statement: str, *arguments: object) -> Any:
+        # By a clock that no test has stopped.
+        until = time.clock_gettime(time.CLOCK_MONOTONIC) + WRITE_BUSY_SECONDS
+        while True:
+            try:
+                return self._sql(statement, *arguments)
+            except sqlite3.OperationalError as error:  # noqa: PERF203 - SQLite takes far longer
+                if str(error) != "database is locked":
+                    raise
+                if time.clock_gettime(time.CLOCK_MONOTONIC) > until:
+                    raise
+                time.sleep(_PAUSE)
+
     def __init__(self, directory: str) -> None:
         try:
-            super().__init__(directory, timeout=BUSY_SECONDS, disk=_InlineDisk, **SETTINGS)
+            super().__init__(directory, timeout=WRITE_BUSY_SECONDS, disk=_InlineDisk, **SETTINGS)
         except BaseException:
             self.close()
             raise

@@ -11,6 +11,7 @@ from quaycache import (
     DiskStore,
     Mode,
     NotStoredError,
+    PermissionDeniedError,
     Policy,
     QuayAPIError,
 )
@@ -165,3 +166,24 @@ class TestRegistryEvents:
             replace(POLICY, stale_if_error=1e6),
         ):
             assert site.resolve(by_name, policy=policy).resolution.images == ()
+
+    def test_who_was_deleted_since_the_stored_listing_does_not_fail_the_job(
+        self, site: Site
+    ) -> None:
+        for name in ("a", "b", "c"):
+            site.registry.push("kolla", name, "latest")
+        site.resolve("quay://kolla/*:other")
+        site.registry.delete_repository("kolla", "a")
+        site.registry.set_public("kolla", "b", False)
+        run = site.resolve()
+        assert [image.repository for image in run.resolution.images] == ["kolla/c"]
+        assert run.cost == (1, 3)
+        assert site.resolve().cost == (0, 0)
+
+    def test_who_is_still_listed_but_refused_fails_the_job(self, site: Site) -> None:
+        site.registry.push("kolla", "a", "latest")
+        site.resolve("quay://kolla/*:other")
+        refusal = Fault(kind="status", status=403, endpoint="tag")
+        site.quay.configure(faults=[refusal])
+        with pytest.raises(PermissionDeniedError):
+            site.resolve()

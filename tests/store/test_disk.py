@@ -7,6 +7,7 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -354,7 +355,8 @@ def test_an_interrupted_prune_loses_nothing(store: DiskStore, directory: Path) -
 
 def test_a_prune_drops_old_quarantines(store: DiskStore, directory: Path) -> None:
     old = directory / "quaycache-1.broken-20200101T000000Z-1"
-    new = directory / "quaycache-1.broken-20400101T000000Z-1"
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    new = directory / f"quaycache-1.broken-{stamp}-1"
     for path in (old, new):
         path.mkdir(parents=True)
         (path / "cache.db").write_bytes(b"x" * 100)
