@@ -4,8 +4,8 @@
 
 The cache is filled by a cold run against the embedded Quay. In the library, the time is from the
 opening of client and store to their closing; each round is a process of its own, and runs once
-before it is measured, so that nothing is imported meanwhile. A whole process is compared with
-`python -c pass`, side by side.
+before it is measured, so that nothing is imported meanwhile. A whole process of the command is
+compared with `python -c pass`, side by side.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 
@@ -23,6 +24,7 @@ from quaycache import QuayClient, __version__, resolve
 from quaycache.testing import EmbeddedQuay
 
 _URI = f"quay://{NAMESPACE}/*:{TAG}"
+_COMMAND = [os.path.join(sysconfig.get_path("scripts"), "quaycache"), "resolve", _URI]
 
 _IN_THE_LIBRARY = """
 import sys, time
@@ -66,6 +68,9 @@ def _row(repositories: int, rounds: int) -> str:
             "QUAYCACHE_CACHE_DIR": cache_dir,
             "QUAYCACHE_TTL": "1h",
         }
+        # An installed package has its byte code, which this would keep a source tree from having.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        _timed(_COMMAND, environment)
         library, process, empty = [], [], []
         requests, imported = "", ""
         for _ in range(rounds):
@@ -77,8 +82,8 @@ def _row(repositories: int, rounds: int) -> str:
             )
             taken, requests, imported = done.stdout.split()
             library.append(float(taken))
-            process.append(_timed(["-m", "quaycache", "resolve", _URI], environment))
-            empty.append(_timed(["-c", "pass"], environment))
+            process.append(_timed(_COMMAND, environment))
+            empty.append(_timed([sys.executable, "-c", "pass"], environment))
     return (
         f"{repositories:>6}  {_milliseconds(library):<20}  {requests:>8}  {imported:>5}"
         f"  {_milliseconds(process):<20}  {_milliseconds(empty):<20}"
@@ -86,11 +91,9 @@ def _row(repositories: int, rounds: int) -> str:
     )
 
 
-def _timed(arguments: list[str], environment: dict[str, str]) -> float:
+def _timed(command: list[str], environment: dict[str, str]) -> float:
     began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL, check=True
-    )
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - began
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from quaycache.model import Failure, Image, Provenance, Resolution, Stats
@@ -25,36 +24,47 @@ class Identity(NamedTuple):
         return f"<Identity {whose} in {self.namespace}>"
 
 
+class Asked(NamedTuple):
+    """What is asked of each of many repositories: whether it carries a tag."""
+
+    identity: Identity
+    tag: str
+
+
 class Question(NamedTuple):
     """Whether one repository carries one tag."""
 
-    identity: Identity
+    asked: Asked
     repository: str
-    tag: str
 
     @property
     def path(self) -> str:
         """``namespace/repository``."""
-        return f"{self.identity.namespace}/{self.repository}"
+        return f"{self.asked.identity.namespace}/{self.repository}"
 
 
-@dataclass(slots=True)
 class Check:
     """A question's way to its answer.
 
     Attributes:
         queries: who asks; each filters the answer by its own `since`.
         turn: counts how often it was asked: of a repository that is listed twice, the last wins.
+        answer, error: what came of it; both None as long as nothing has.
     """
 
-    queries: list[Query]
-    turn: int = 0
-    answer: TagAnswer | None = None
-    error: QuayAPIError | None = None
+    __slots__ = ("answer", "error", "queries", "turn")
+
+    def __init__(
+        self, queries: tuple[Query, ...], turn: int = 0, answer: TagAnswer | None = None
+    ) -> None:
+        self.queries = queries
+        self.turn = turn
+        self.answer = answer
+        self.error: QuayAPIError | None = None
 
 
 def account(
-    checks: Mapping[Question, Check],
+    checks: Mapping[Asked, Mapping[str, Check]],
     failed_listings: Iterable[Failure],
     *,
     registry: str,
@@ -65,7 +75,7 @@ def account(
     """The result of a resolve; a question without answer or error does not count.
 
     Args:
-        checks: every question that was asked.
+        checks: every question that was asked: by whom and what, then by repository.
         failed_listings: of whole namespaces.
         registry: in the images.
         repositories, usage, elapsed_s: as in `Stats`.
@@ -75,21 +85,31 @@ def account(
     answered: list[Provenance] = []
     times: list[float] = []
     failed = 0
-    for question, check in checks.items():
-        answer = check.answer
-        if check.error is not None:
-            failed += 1
-            failures.append(Failure(question.path, str(check.error)))
-        elif answer is not None:
-            answered.append(answer.provenance)
-            if answer.checked_at is not None:
-                times.append(answer.checked_at)
-            if answer.tag is not None and _is_wanted(answer.tag, check.queries):
-                path = question.path
-                images[path, question.tag] = _image(registry, path, answer.tag, answer)
+    for (identity, tag), by_repository in checks.items():
+        for repository, check in by_repository.items():
+            path = f"{identity.namespace}/{repository}"
+            if check.error is not None:
+                failed += 1
+                failures.append(Failure(path, str(check.error)))
+            elif check.answer is not None:
+                found, checked_at, provenance = check.answer
+                answered.append(provenance)
+                if checked_at is not None:
+                    times.append(checked_at)
+                if found is not None and _is_wanted(found, check.queries):
+                    stale = provenance is Provenance.STALE
+                    images[path, tag] = Image(
+                        registry,
+                        path,
+                        tag,
+                        found.manifest_digest,
+                        found.start_ts,
+                        checked_at,
+                        stale,
+                    )
     counts = {kind.value: answered.count(kind) for kind in Provenance}
     return Resolution(
-        images=tuple(images[key] for key in sorted(images)),
+        images=tuple(sorted(images.values())),
         failures=tuple(sorted(failures, key=lambda failure: failure.repository)),
         stats=Stats(
             repositories=repositories,
@@ -103,17 +123,5 @@ def account(
     )
 
 
-def _is_wanted(tag: Tag, queries: list[Query]) -> bool:
+def _is_wanted(tag: Tag, queries: Iterable[Query]) -> bool:
     return any(query.since is None or tag.start_ts >= query.since for query in queries)
-
-
-def _image(registry: str, path: str, tag: Tag, answer: TagAnswer) -> Image:
-    return Image(
-        registry,
-        path,
-        tag.name,
-        tag.manifest_digest,
-        tag.start_ts,
-        answer.checked_at,
-        answer.provenance is Provenance.STALE,
-    )

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 from quaycache.errors import SettingsError
+from quaycache.lazy_pattern import lazy_pattern
 from quaycache.names import printable
 
 DEFAULT_API_URL = "https://quay.io"
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_HOST = re.compile(r"[a-z0-9]([a-z0-9_.-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\]", re.ASCII)
+_URL = lazy_pattern(
+    r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?\.?)"
+    r"(?::([0-9]{0,6}))?(?-i:/api/v1)?/*",
+    re.ASCII | re.IGNORECASE,
+)
 _API_PATH = "/api/v1"
 
 
-@dataclass(frozen=True, slots=True)
-class ApiBase:
+class ApiBase(NamedTuple):
     """The root of a Quay's API v1.
 
     Attributes:
@@ -53,32 +56,55 @@ def parse_api_base(text: str) -> ApiBase:
     Raises:
         SettingsError: `text` is something else; the message says what is wrong with it.
     """
-    shown = printable(re.sub(r"//[^/@]*@", "//", text))
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise _wrong(text, _reason(text))
+    scheme, host = match[1].lower(), match[2].lower()
+    if host.startswith("["):
+        host = host[1:-1]
+        if not _is_address(host):
+            raise _wrong(text, f"'{host}' is no IPv6 address")
+    port = int(match[3]) if match[3] else _DEFAULT_PORTS[scheme]
+    if not 0 < port < 65536:
+        raise _wrong(text, f"{port} is no port to connect to")
+    if scheme == "http" and not _is_loopback(host):
+        raise _wrong(text, "plain http is for loopback hosts; write https://")
+    return ApiBase(scheme, host, port)
+
+
+def _wrong(text: str, reason: str) -> SettingsError:
+    return SettingsError(f"API URL '{printable(re.sub(r'//[^/@]*@', '//', text))}': {reason}")
+
+
+def _reason(text: str) -> str:
+    """Why a URL is none of an API, in a few words."""
+    from urllib.parse import urlsplit  # only for who mistypes, and not cheap
+
     if not text.isascii() or any(character <= " " for character in text):
-        raise SettingsError(f"API URL '{shown}': white space or non-ASCII characters")
+        return "white space or non-ASCII characters"
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise SettingsError(f"API URL '{shown}': {printable(str(error))}") from None
+        return printable(str(error))
     if parts.scheme not in _DEFAULT_PORTS or not parts.netloc:
-        raise SettingsError(f"API URL '{shown}': write it as https://host[:port]")
+        return "write it as https://host[:port]"
     if "@" in parts.netloc:
-        raise SettingsError(
-            f"API URL '{shown}': no user or password here; Quay's API takes an OAuth token only"
-        )
-    host = (parts.hostname or "").lower()
-    if not _HOST.fullmatch(f"[{host}]" if ":" in host else host):
-        raise SettingsError(f"API URL '{shown}': '{printable(host)}' is no host name")
-    if port == 0:
-        raise SettingsError(f"API URL '{shown}': 0 is no port to connect to")
+        return "no user or password here; Quay's API takes an OAuth token only"
     if parts.query or parts.fragment or parts.path.rstrip("/") not in ("", _API_PATH):
-        raise SettingsError(
-            f"API URL '{shown}': only https://host[:port], with or without {_API_PATH}"
-        )
-    if parts.scheme == "http" and not _is_loopback(host):
-        raise SettingsError(f"API URL '{shown}': plain http is for loopback hosts; write https://")
-    return ApiBase(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme])
+        return f"only https://host[:port], with or without {_API_PATH}"
+    if port is not None:
+        return f"'{printable(parts.netloc)}' is no host name and port"
+    return f"'{printable(parts.netloc)}' is no host name"
+
+
+def _is_address(host: str) -> bool:
+    import ipaddress  # hardly ever: most have names
+
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from quaycache import freshness
 from quaycache.errors import NotStoredError
 from quaycache.flights import Flights
 from quaycache.freshness import Mode
+from quaycache.lazy_logger import LazyLogger
 from quaycache.model import LastModified, Listed, ListingPage, Provenance, Repository, StoredListing
 from quaycache.run_state import FAILURES, REFUSALS, RunState, refused_at
 from quaycache.store.keys import ListingKey, Scope
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from quaycache.run import Run
     from quaycache.shared_answers import SharedAnswers
 
-LOG = logging.getLogger(__name__)
+LOG = LazyLogger(__name__)
 
 
 class CachedListing:
@@ -161,7 +161,7 @@ class CachedListing:
                     if repositories and dated and checked_at is not None:
                         self._keep(scope, StoredListing(repositories, checked_at, began))
                     flight.land(_whole(repositories, checked_at, Provenance.FETCHED))
-                yield replace(page, checked_at=checked_at)
+                yield page._replace(checked_at=checked_at)
         except FAILURES as error:
             stored = self._shared.load_listing(scope)
             if stored is None or self._serves_as(stored, after_error=True) is None:
@@ -197,5 +197,5 @@ def _whole(
     number: int = 1,
 ) -> ListingPage:
     """A listing as one page, the last."""
-    rows = tuple(Repository(name, last) for name, last in repositories.items())
+    rows = tuple(starmap(Repository, repositories.items()))
     return ListingPage(number, rows, True, checked_at, provenance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from quaycache.errors import (
     QuayAPIError,
 )
 from quaycache.freshness import Mode
+from quaycache.lazy_logger import LazyLogger
 from quaycache.model import (
     Listed,
     ListingPage,
@@ -27,11 +27,11 @@ from quaycache.store.keys import ANONYMOUS, AnswerKey, Scope
 if TYPE_CHECKING:
     from quaycache.answers_view import AnswersView
     from quaycache.client import QuayClient
-    from quaycache.freshness import Policy
+    from quaycache.freshness import Moment, Policy
     from quaycache.run import Run
     from quaycache.shared_answers import SharedAnswers
 
-LOG = logging.getLogger(__name__)
+LOG = LazyLogger(__name__)
 
 
 class CachedRun:
@@ -69,7 +69,7 @@ class CachedRun:
     def known_answer(self, namespace: str, repository: str, tag: str) -> TagAnswer | None:
         """The answer for a repository that nobody listed, if it needs no request, else None."""
         listed = self._listing.stored(namespace, repository)
-        return self._judge(self._stored(namespace, repository, tag), listed)
+        return self._judge(self._stored(namespace, repository, tag), listed, self._state.now)
 
     def known_answers(
         self, namespace: str, tag: str, repositories: Iterable[Repository], page: ListingPage
@@ -78,13 +78,13 @@ class CachedRun:
         stored = self._view(namespace, tag, load=True).stored
         if self._policy.mode is Mode.REFRESH:
             stored = {}
-        checked_at, provenance = page.checked_at, page.provenance
+        checked_at, provenance, now = page.checked_at, page.provenance, self._state.now
         found: dict[str, TagAnswer] = {}
-        for row in repositories:
-            listed = Listed(row.last_modified, checked_at, provenance)
-            answer = self._judge(stored.get(row.name), listed)
+        for name, last_modified in repositories:
+            listed = Listed(last_modified, checked_at, provenance)
+            answer = self._judge(stored.get(name), listed, now)
             if answer is not None:
-                found[row.name] = answer
+                found[name] = answer
         return found
 
     def tag_answer(
@@ -100,7 +100,8 @@ class CachedRun:
         view = self._view(namespace, tag, load=not by_name)
         listed = listed or self._listing.stored(namespace, repository)
         if self._policy.mode is Mode.OFFLINE:
-            answer = self._judge(self._stored(namespace, repository, tag), listed)
+            stored = self._stored(namespace, repository, tag)
+            answer = self._judge(stored, listed, self._state.now)
             if answer is not None:
                 return answer
             raise NotStoredError(f"{namespace}/{repository}:{tag}: not in the cache")
@@ -168,9 +169,9 @@ class CachedRun:
         """What may serve because the server failed."""
         namespace, repository = key.scope.namespace, key.repository
         listed = listed or self._listing.stored(namespace, repository, after_error=True)
-        stored = self._stored(namespace, repository, key.tag)
-        return self._judge(stored, listed) or freshness.usable_after_error(
-            stored, listed, self._policy, self._state.now
+        stored, now = self._stored(namespace, repository, key.tag), self._state.now
+        return self._judge(stored, listed, now) or freshness.usable_after_error(
+            stored, listed, self._policy, now
         )
 
     def _forget(self, key: AnswerKey, view: AnswersView, error: QuayAPIError) -> None:
@@ -193,13 +194,15 @@ class CachedRun:
             LOG.info("%s", error)
             return False
 
-    def _judge(self, stored: StoredAnswer | None, listed: Listed | None) -> TagAnswer | None:
+    def _judge(
+        self, stored: StoredAnswer | None, listed: Listed | None, now: Moment
+    ) -> TagAnswer | None:
         if self._policy.mode is Mode.OFFLINE:
-            return freshness.usable_offline(stored, listed, self._policy, self._state.now)
-        answer = freshness.known(stored, listed, self._policy, self._state.now)
+            return freshness.usable_offline(stored, listed, self._policy, now)
+        answer = freshness.known(stored, listed, self._policy, now)
         if answer is None and listed is not None and listed.provenance is Provenance.STALE:
             # The server has just failed to list: it is not asked for every tag as well.
-            return freshness.usable_after_error(stored, listed, self._policy, self._state.now)
+            return freshness.usable_after_error(stored, listed, self._policy, now)
         return answer
 
     def _stored(self, namespace: str, repository: str, tag: str) -> StoredAnswer | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 from quaycache.api_base import DEFAULT_API_URL, parse_api_base
 from quaycache.errors import (
@@ -151,6 +150,8 @@ class QuayClient:
             MalformedResponseError: an answer is none, or the walk runs in circles.
             QuayAPIError: no answer could be had.
         """
+        from urllib.parse import quote  # not cheap; a fresh run lists nothing
+
         check_question(namespace)
         subject = f"listing of {namespace}"
         seen: set[str] = set()

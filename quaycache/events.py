@@ -5,16 +5,14 @@ Every event reaches the listener in the thread that called `quaycache.resolve`, 
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from quaycache.lazy_logger import LazyLogger
     from quaycache.model import TagAnswer
 
 
-@dataclass(frozen=True, slots=True)
-class PageListed:
+class PageListed(NamedTuple):
     """A page of a namespace's listing has come.
 
     Attributes:
@@ -29,8 +27,7 @@ class PageListed:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ChecksPlanned:
+class ChecksPlanned(NamedTuple):
     """More questions are wanted than before.
 
     Attributes:
@@ -42,8 +39,7 @@ class ChecksPlanned:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """One question is decided.
 
     Attributes:
@@ -66,7 +62,7 @@ class Listener(Protocol):
         """Take note of one event; the resolve waits meanwhile."""
 
 
-def logged(listener: Listener, logger: logging.Logger) -> Listener:
+def logged(listener: Listener, logger: LazyLogger) -> Listener:
     """`listener`, with a line in the log for each question that is decided."""
 
     def listen(event: Event, /) -> None:

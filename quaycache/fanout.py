@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import threading
 import time
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from quaycache.account import Check, Identity, Question, account
+from quaycache.account import Asked, Check, Identity, Question, account
 from quaycache.errors import Cancelled, QuayAPIError, ResolveInterrupted
 from quaycache.events import Checked, ChecksPlanned, PageListed, logged
 from quaycache.freshness import older_than
+from quaycache.lazy_logger import LazyLogger
 from quaycache.model import Failure, Listed, ListingPage, Resolution, TagAnswer
 from quaycache.run import Run
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from quaycache.query import Query
     from quaycache.tag_client import BoundClient, TagClient
 
-LOG = logging.getLogger(__name__)
+LOG = LazyLogger(__name__)
 
 
 class _Request(NamedTuple):
@@ -63,7 +63,7 @@ class FanOut:
         self._max_workers = max_workers
         self._keep_going = keep_going
         self._emit: Listener = on_event if on_event is not None else _ignore
-        if LOG.isEnabledFor(logging.DEBUG):
+        if LOG.is_enabled_for_debug():
             self._emit = logged(self._emit, LOG)
         self._run = Run()
         self._executor: ThreadPoolExecutor | None = None
@@ -75,7 +75,7 @@ class FanOut:
         self._submitted = 0
         self._clients: dict[str | None, BoundClient] = {}
         self._listed = 0
-        self._checks: dict[Question, Check] = {}
+        self._checks: dict[Asked, dict[str, Check]] = {}
         self._failed_listings: list[Failure] = []
 
     def run(self, queries: Iterable[Query]) -> Resolution:
@@ -123,28 +123,29 @@ class FanOut:
         LOG.info(
             "%d of %d repositories to be checked, with %d workers",
             self._submitted,
-            len(self._checks),
+            self._planned(),
             self._max_workers,
         )
-        self._emit(ChecksPlanned(len(self._checks), complete=True))
+        self._emit(ChecksPlanned(self._planned(), complete=True))
         while self._under_way:
             self._take(self._outcomes.get())
 
     def _ask_by_name(self, identity: Identity, queries: Iterable[Query]) -> None:
         """Ask about repositories without a listing, those that the queries name in full."""
         for query in queries:
-            question = Question(identity, query.pattern, query.tag)
-            if question in self._checks:
-                self._checks[question].queries.append(query)
+            question = Question(Asked(identity, query.tag), query.pattern)
+            checks = self._checks.setdefault(question.asked, {})
+            if question.repository in checks:
+                checks[question.repository].queries += (query,)
                 continue
             answer = self._bound(identity).known_answer(
-                identity.namespace, question.repository, question.tag
+                identity.namespace, question.repository, query.tag
             )
-            check = self._checks[question] = Check([query], answer=answer)
+            check = checks[question.repository] = Check((query,), answer=answer)
             if answer is None:
                 self._submit(question, check, None)
             else:
-                self._emit(Checked(question.path, question.tag, answer))
+                self._emit(Checked(question.path, query.tag, answer))
 
     def _walk(self, identity: Identity, queries: list[Query]) -> set[str]:
         """Ask about a namespace's repositories as its pages arrive; the names of all of them."""
@@ -156,7 +157,7 @@ class FanOut:
         with contextlib.closing(self._pages(identity)) as pages:
             for page in pages:
                 for tag, asking in by_tag.items():
-                    self._plan(identity, tag, asking, page, listed)
+                    self._plan(Asked(identity, tag), asking, page, listed)
                 before = len(listed)
                 listed.update(row.name for row in page.repositories)
                 self._listed += len(listed) - before
@@ -164,7 +165,7 @@ class FanOut:
                 self._emit(
                     PageListed(identity.namespace, page.number, len(page.repositories), page.last)
                 )
-                self._emit(ChecksPlanned(len(self._checks), complete=False))
+                self._emit(ChecksPlanned(self._planned(), complete=False))
                 self._take_what_has_come()
         if empty:
             LOG.warning(
@@ -187,43 +188,42 @@ class FanOut:
             self._failed_listings.append(Failure(identity.namespace, str(error)))
 
     def _plan(
-        self,
-        identity: Identity,
-        tag: str,
-        queries: list[Query],
-        page: ListingPage,
-        listed: set[str],
+        self, asked: Asked, queries: list[Query], page: ListingPage, listed: set[str]
     ) -> None:
-        """Ask for a tag what the queries want to know of the repositories of a page.
+        """Ask what the queries want to know of the repositories of a page.
 
         Args:
-            identity: whose listing it is.
-            tag: that all the queries ask for.
+            asked: whose listing it is, and the tag that all the queries ask for.
             queries: those of this identity.
             page: of the listing.
             listed: on pages before. Of a repository that is listed twice, the last time counts.
         """
+        (identity, tag), checks = asked, self._checks.setdefault(asked, {})
         rows = {row.name: row for row in page.repositories}
-        wanted: dict[str, list[Query]] = {}
+        wanted: dict[str, tuple[Query, ...]] = {}
         for query in queries:
-            for name in query.matching(rows):
-                if query.since is None or not older_than(rows[name].last_modified, query.since):
-                    wanted.setdefault(name, []).append(query)
+            names = query.matching(rows)
+            if query.since is not None:
+                names = [n for n in names if not older_than(rows[n].last_modified, query.since)]
+            wanted |= {name: (*wanted.get(name, ()), query) for name in names}
         for name in listed.intersection(rows).difference(wanted):
-            self._checks.pop(Question(identity, name, tag), None)
+            checks.pop(name, None)
         client = self._bound(identity)
-        known = client.known_answers(identity.namespace, tag, (rows[name] for name in wanted), page)
+        known = client.known_answers(identity.namespace, tag, map(rows.__getitem__, wanted), page)
         for name, wanting in wanted.items():
-            question = Question(identity, name, tag)
-            check = self._checks.get(question)
-            turn = 0 if check is None else check.turn + 1
-            check = self._checks[question] = Check(wanting, turn, known.get(name))
+            before = checks.get(name)
+            turn = 0 if before is None else before.turn + 1
+            check = checks[name] = Check(wanting, turn, known.get(name))
             if check.answer is None:
                 row = rows[name]
                 listed_as = Listed(row.last_modified, page.checked_at, page.provenance)
-                self._submit(question, check, listed_as)
+                self._submit(Question(asked, name), check, listed_as)
             elif self._emit is not _ignore:
-                self._emit(Checked(question.path, tag, check.answer))
+                self._emit(Checked(f"{identity.namespace}/{name}", tag, check.answer))
+
+    def _planned(self) -> int:
+        """How many questions there are so far."""
+        return sum(map(len, self._checks.values()))
 
     def _submit(self, question: Question, check: Check, listed: Listed | None) -> None:
         """Have a worker ask."""
@@ -234,7 +234,7 @@ class FanOut:
             from concurrent.futures import ThreadPoolExecutor
 
             self._executor = ThreadPoolExecutor(self._max_workers, thread_name_prefix="quaycache")
-        client = self._bound(question.identity)
+        client = self._bound(question.asked.identity)
         with self._waiting_lock:
             self._waiting.append(_Request(client, question, check.turn, listed))
         self._executor.submit(self._ask_one)
@@ -249,19 +249,16 @@ class FanOut:
 
         with self._waiting_lock:
             request = self._waiting.pop(randrange(len(self._waiting)))  # noqa: S311 - no secret
-        question = request.question
+        identity, tag = request.question.asked
         answer: TagAnswer | None = None
         failure: Exception | None = None
         try:
             answer = request.client.tag_answer(
-                question.identity.namespace,
-                question.repository,
-                question.tag,
-                listed=request.listed,
+                identity.namespace, request.question.repository, tag, listed=request.listed
             )
         except Exception as error:  # noqa: BLE001 - it is raised in the caller's thread
             failure = error
-        self._outcomes.put(_Outcome(question, request.turn, answer, failure))
+        self._outcomes.put(_Outcome(request.question, request.turn, answer, failure))
         if failure is not None and not (self._keep_going and isinstance(failure, QuayAPIError)):
             self._run.cancel()
 
@@ -279,10 +276,10 @@ class FanOut:
             error.repository = question.path
         if error is not None and not (self._keep_going and isinstance(error, QuayAPIError)):
             raise error
-        check = self._checks.get(question)
+        check = self._checks[question.asked].get(question.repository)
         if check is not None and check.turn == outcome.turn:
             check.answer, check.error = outcome.answer, error
-            self._emit(Checked(question.path, question.tag, outcome.answer))
+            self._emit(Checked(question.path, question.asked.tag, outcome.answer))
 
     def _stop(self) -> None:
         """End what is under way, and keep what has been learned."""

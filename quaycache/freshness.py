@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quaycache.errors import SettingsError
 from quaycache.model import UNKNOWN, Provenance, TagAnswer
@@ -36,8 +35,16 @@ class Mode(enum.Enum):
     OFFLINE = "offline"
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class _PolicyFields(NamedTuple):
+    ttl: float
+    max_age: float
+    margin: float
+    stale_if_error: float
+    retention: float
+    mode: Mode
+
+
+class Policy(_PolicyFields):
     """How old an answer may be. All in seconds.
 
     Attributes:
@@ -54,20 +61,27 @@ class Policy:
         SettingsError: a duration is no number, negative or not finite; or `mode` is no `Mode`.
     """
 
-    ttl: float = 300.0
-    max_age: float = _DAY
-    margin: float = 120.0
-    stale_if_error: float = 0.0
-    retention: float = 30 * _DAY
-    mode: Mode = Mode.NORMAL
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        for name in ("ttl", "max_age", "margin", "stale_if_error", "retention"):
-            seconds = getattr(self, name)
+    def __new__(  # noqa: D102 - the class says it
+        cls,
+        ttl: float = 300.0,
+        max_age: float = _DAY,
+        margin: float = 120.0,
+        stale_if_error: float = 0.0,
+        retention: float = 30 * _DAY,
+        mode: Mode = Mode.NORMAL,
+    ) -> Policy:
+        policy = super().__new__(cls, ttl, max_age, margin, stale_if_error, retention, mode)
+        for name, seconds in zip(cls._fields[:-1], policy, strict=False):
             if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
                 raise SettingsError(f"{name} must be 0 seconds or more, and finite")
-        if not isinstance(self.mode, Mode):
+        if not isinstance(mode, Mode):
             raise SettingsError("mode must be a member of quaycache.Mode")
+        return policy
+
+    def _replace(self, **changes: Any) -> Policy:
+        return Policy(**{**self._asdict(), **changes})
 
 
 class Moment(NamedTuple):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 
@@ -64,8 +63,7 @@ class Provenance(enum.Enum):
     STALE = "stale"
 
 
-@dataclass(frozen=True, slots=True)
-class ListingPage:
+class ListingPage(NamedTuple):
     """One page of a namespace's listing.
 
     Attributes:
@@ -156,8 +154,7 @@ class Image(NamedTuple):
     stale: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """A question without an answer.
 
     Attributes:
@@ -169,8 +166,7 @@ class Failure:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What a run cost.
 
     Attributes:
@@ -188,8 +184,7 @@ class Usage:
     connections: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(NamedTuple):
     """The account of a resolve, one question being one tag of one repository.
 
     Attributes:
@@ -209,7 +204,7 @@ class Stats:
     fetched: int = 0
     stale: int = 0
     failed: int = 0
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     elapsed_s: float = 0.0
 
     @property
@@ -238,8 +233,7 @@ class Stats:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(NamedTuple):
     """What `quaycache.resolve` returns.
 
     Attributes:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 
+from quaycache.lazy_pattern import lazy_pattern
+
 MAX_REPOSITORY_LENGTH = 255
 
-_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
+_NAMESPACE = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
 _SEGMENT = r"(?!\.{1,2}(?:/|\Z))[a-z0-9._-]+"
-_REPOSITORY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*", re.ASCII)
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.ASCII)
+_REPOSITORY = lazy_pattern(rf"{_SEGMENT}(?:/{_SEGMENT})*", re.ASCII)
+_TAG = lazy_pattern(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+_DIGEST = lazy_pattern(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.ASCII)
 
 
 def is_namespace(text: str) -> bool:

@@ -8,15 +8,15 @@ saw-tooth; what a pause leaves unused, the server's burst allowance gives back.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from quaycache.errors import Cancelled
+from quaycache.lazy_logger import LazyLogger
 
-LOG = logging.getLogger(__name__)
+LOG = LazyLogger(__name__)
 
 MAX_PAUSE: Final = 60.0
 """Seconds: the longest pause, whatever a Retry-After asks for."""

@@ -7,8 +7,7 @@ Unknown fields are ignored; a field we need that is missing or wrong is a
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from quaycache.errors import MalformedResponseError
 from quaycache.model import MAX_SECONDS, UNKNOWN, LastModified, Repository, Tag
@@ -17,8 +16,7 @@ from quaycache.names import is_digest, is_repository, printable
 MAX_PAGE_TOKEN_LENGTH = 16384
 
 
-@dataclass(frozen=True, slots=True)
-class ListingPayload:
+class ListingPayload(NamedTuple):
     """One page of a listing, as the server sent it.
 
     Attributes:

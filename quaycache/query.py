@@ -6,10 +6,10 @@ import datetime
 import fnmatch
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from urllib.parse import quote, unquote
+from typing import Any, NamedTuple
 
 from quaycache.errors import QueryError, SettingsError
+from quaycache.lazy_pattern import lazy_pattern
 from quaycache.names import is_namespace, is_repository, is_tag, printable
 
 SCHEME = "quay://"
@@ -18,20 +18,27 @@ DEFAULT_TAG = "latest"
 MAX_TOKEN_LENGTH = 8192
 
 # `?` is a wildcard too: options begin where a key and a `=` follow it.
-_OPTIONS = re.compile(r"\?(?=[A-Za-z][A-Za-z0-9_-]*=)")
-_WILDCARD = re.compile(r"[*?\[]")
-_PATTERN = re.compile(r"[a-z0-9._/*?!\[\]-]+", re.ASCII)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_TIME = re.compile(
+_OPTIONS = lazy_pattern(r"\?(?=[A-Za-z][A-Za-z0-9_-]*=)")
+_WILDCARD = lazy_pattern(r"[*?\[]")
+_PATTERN = lazy_pattern(r"[a-z0-9._/*?!\[\]-]+", re.ASCII)
+_DATE = lazy_pattern(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME = lazy_pattern(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
 # Wherever it stands, what follows may be a secret.
-_TOKEN_OPTION = re.compile(r"token\s*=", re.IGNORECASE)
-_TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
+_TOKEN_OPTION = lazy_pattern(r"token\s*=", re.IGNORECASE)
+_TOKEN = lazy_pattern(r"[\x21-\x7e]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class _QueryFields(NamedTuple):
+    namespace: str
+    pattern: str
+    tag: str
+    since: int | None
+    token: str | None
+
+
+class Query(_QueryFields):
     """One question: which repositories of `namespace` that match `pattern` carry `tag`?
 
     Attributes:
@@ -43,13 +50,21 @@ class Query:
         QueryError: a part is wrong; the message names it.
     """
 
-    namespace: str
-    pattern: str = DEFAULT_PATTERN
-    tag: str = DEFAULT_TAG
-    since: int | None = None
-    token: str | None = field(default=None, repr=False)
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
+    def __new__(  # noqa: D102 - the class says it
+        cls,
+        namespace: str,
+        pattern: str = DEFAULT_PATTERN,
+        tag: str = DEFAULT_TAG,
+        since: int | None = None,
+        token: str | None = None,
+    ) -> Query:
+        query = super().__new__(cls, namespace, pattern, tag, since, token)
+        query._check()
+        return query
+
+    def _check(self) -> None:
         if not self.namespace:
             raise QueryError("the namespace is missing")
         if not is_namespace(self.namespace):
@@ -78,9 +93,15 @@ class Query:
         """Those of the repositories' names within the namespace that the pattern matches."""
         return fnmatch.filter(repositories, self.pattern)
 
+    def _replace(self, **changes: Any) -> Query:
+        return Query(**{**self._asdict(), **changes})
+
+    def __repr__(self) -> str:
+        return f"<Query {self}{'' if self.token is None else ' with a token'}>"
+
     def __str__(self) -> str:
         """The URI that parses to this query, but for the token."""
-        since = "" if self.since is None else f"?since={quote(_format_time(self.since), safe=':')}"
+        since = "" if self.since is None else f"?since={_format_time(self.since)}"
         return f"{SCHEME}{self.namespace}/{self.pattern}:{self.tag}{since}"
 
 
@@ -167,6 +188,8 @@ def parse_token(text: str) -> str:
 
 
 def _parse_options(text: str, uri: str) -> dict[str, str]:
+    from urllib.parse import unquote  # not cheap, and most URIs have no options
+
     options: dict[str, str] = {}
     for part in text.split("&"):
         key, equals, value = part.partition("=")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -19,6 +18,7 @@ from quaycache.errors import (
     TransportError,
     UnexpectedStatusError,
 )
+from quaycache.lazy_logger import LazyLogger
 from quaycache.names import printable
 from quaycache.pacing import MAX_PAUSE, Pacer
 from quaycache.payload import parse_error_text, parse_http_date, parse_retry_after
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from quaycache.run import Run
     from quaycache.transport import Response, Transport
 
-LOG = logging.getLogger(__name__)
+LOG = LazyLogger(__name__)
 
 DEFAULT_RETRIES: Final = 3
 DEFAULT_TIMEOUT: Final = 300.0

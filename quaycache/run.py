@@ -34,7 +34,7 @@ class Run:
         self._began_monotonic = time.monotonic()
         self._lock = threading.Lock()
         self._under_way: set[Abortable] = set()
-        self._counts = dict.fromkeys(Usage.__dataclass_fields__, 0)
+        self._counts = dict.fromkeys(Usage._fields, 0)
 
     def now(self) -> float:
         """The local time, seconds UTC: that of the beginning, and what has passed since."""

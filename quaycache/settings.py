@@ -7,14 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 from quaycache.errors import SettingsError
+from quaycache.lazy_pattern import lazy_pattern
 from quaycache.names import printable
 from quaycache.query import parse_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-_DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
+_DURATION = lazy_pattern(r"(\d{1,9})([smhd]?)", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _MAX_TOKEN_FILE = 65536
 
@@ -46,7 +46,7 @@ def parse_rate(text: str) -> float:
     return rate
 
 
-def find_token(token_file: Path | None, environ: Mapping[str, str]) -> str | None:
+def find_token(token_file: str | None, environ: Mapping[str, str]) -> str | None:
     """The token of a file, else that of ``QUAYCACHE_TOKEN``, else None; a URI's own beats both.
 
     Raises:
@@ -54,7 +54,7 @@ def find_token(token_file: Path | None, environ: Mapping[str, str]) -> str | Non
             where it stood, and does not hold it.
     """
     if token_file is not None:
-        source, text = f"token file '{printable(str(token_file))}'", _read(token_file)
+        source, text = f"token file '{printable(token_file)}'", _read(token_file)
     elif environ.get("QUAYCACHE_TOKEN"):
         source, text = "QUAYCACHE_TOKEN", environ["QUAYCACHE_TOKEN"]
     else:
@@ -65,13 +65,13 @@ def find_token(token_file: Path | None, environ: Mapping[str, str]) -> str | Non
         raise SettingsError(f"{source}: {error}") from None
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             data = file.read(_MAX_TOKEN_FILE + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise SettingsError(f"token file '{printable(str(path))}': {reason}") from None
+        raise SettingsError(f"token file '{printable(path)}': {reason}") from None
     if len(data) > _MAX_TOKEN_FILE:
-        raise SettingsError(f"token file '{printable(str(path))}' is too large for a token")
+        raise SettingsError(f"token file '{printable(path)}' is too large for a token")
     return data.decode("utf-8", "replace")

@@ -37,7 +37,7 @@ def test_is_normalised(text: str, url: str, registry: str) -> None:
         ("https://quay.io/api/v2", "only https://host"),
         ("https://quay.io?x=1", "only https://host"),
         ("https://quay.io:port", "Port"),
-        ("https://quay.io:99999", "Port"),
+        ("https://quay.io:99999", "99999 is no port"),
         ("https://quay.io:0", "no port"),
         ("https://[::1", "Invalid IPv6"),
         ("https://qu ay.io", "white space"),

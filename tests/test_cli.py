@@ -94,8 +94,8 @@ class TestUsage:
         [
             (["quay://kolla/*:"], "the tag after ':' is empty"),
             (["quay://kolla/x@sha256:00"], "not a digest"),
-            ([], "Missing argument"),
-            (["-j", "0", "quay://kolla"], "0 is not in the range"),
+            ([], "arguments are required: URI"),
+            (["-j", "0", "quay://kolla"], "'0' is no number from 1 to 256"),
             (["--since", "soon", "quay://kolla"], "'soon' is no date"),
             (["--api-url", "quay.lan", "quay://kolla"], "write it as https://"),
             (["--token-file", "/nowhere/token", "quay://kolla"], "No such file"),
@@ -103,7 +103,7 @@ class TestUsage:
             (["--rate-limit", "0", "quay://kolla"], "is no rate limit"),
             (["--rate-limit", "nan", "quay://kolla"], "is no rate limit"),
             (["--output", "xml", "quay://kolla"], "'xml'"),
-            (["--outputs", "quay://kolla"], "No such option"),
+            (["--outputs", "quay://kolla"], "unrecognized arguments: --outputs"),
         ],
     )
     def test_one_line_and_exit_2(
@@ -131,18 +131,21 @@ class TestUsage:
         for arguments in (["--help"], ["resolve", "--help"], ["demo", "-h"]):
             done = command(*arguments)
             assert (done.code, done.err) == (0, "")
-            assert "Usage: quaycache" in done.out
+            assert "usage: quaycache" in done.out
 
     def test_every_option_of_resolve_is_read_from_the_environment(self) -> None:
-        from quaycache.cli.resolve import resolve
+        from quaycache.cli.resolve import command
 
-        for parameter in resolve.params:
-            if parameter.name != "uris":
-                assert str(parameter.envvar).startswith("QUAYCACHE_"), parameter.name
+        for name, setting in command().parser.settings.items():
+            assert setting.variable == f"QUAYCACHE_{name.upper()}"
 
     @pytest.mark.parametrize(
         ("missing", "arguments", "extra"),
-        [("click", ["--version"], "quaycache[cli]"), ("trustme", ["demo"], "testing")],
+        [
+            ("rich", ["resolve", "--progress", "quay://kolla"], "quaycache[cli]"),
+            ("platformdirs", ["cache", "info"], "quaycache[cli]"),
+            ("trustme", ["demo"], "testing"),
+        ],
     )
     def test_missing_extra_is_one_line(
         self, missing: str, arguments: list[str], extra: str
@@ -150,6 +153,7 @@ class TestUsage:
         program = (
             "import importlib.util as util, sys; real = util.find_spec\n"
             f"util.find_spec = lambda name, *a: None if name == {missing!r} else real(name, *a)\n"
+            f"sys.modules[{missing!r}] = None\n"
             f"sys.argv[1:] = {arguments!r}\n"
             "from quaycache.cli import main; main()"
         )
@@ -159,6 +163,31 @@ class TestUsage:
         assert (done.returncode, done.stdout) == (2, "")
         assert extra in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+    def test_options_between_uris_and_after_them(
+        self, kolla: EmbeddedQuay, command: Command
+    ) -> None:
+        done = command("resolve", "quay://kolla/*:v1", "-j", "2", "quay://kolla/*:v2", "--stats")
+        assert (done.code, len(done.out.splitlines())) == (0, 3)
+        assert "requests=" in done.err
+        assert kolla.counters().tag == 6
+
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [
+            ([], "a command is missing"),
+            (["resolv"], "there is no command 'resolv'; did you mean 'resolve'?"),
+            (["--cache-dir"], "there is no option '--cache-dir'"),
+            (["cache"], "a command is missing; see 'quaycache cache --help'"),
+            (["cache", "lst"], "did you mean 'list'?"),
+            (["cache", "remove"], "arguments are required: GLOB"),
+        ],
+    )
+    def test_no_such_command(self, command: Command, arguments: list[str], reason: str) -> None:
+        done = command(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert reason in done.err
+        assert len(done.err.splitlines()) == 1
 
 
 class TestToken:

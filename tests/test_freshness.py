@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 
@@ -203,7 +202,7 @@ class TestAfterError:
     NOW = Moment(LOCAL)
 
     def policy(self, seconds: float) -> Policy:
-        return replace(POLICY, stale_if_error=seconds)
+        return POLICY._replace(stale_if_error=seconds)
 
     @pytest.mark.parametrize(
         ("answer", "listed", "seconds", "served"),

@@ -28,7 +28,7 @@ def test_token_file_beats_environment(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("from-file\n")
     environ = {"QUAYCACHE_TOKEN": "from-environment"}
-    assert find_token(file, environ) == "from-file"
+    assert find_token(str(file), environ) == "from-file"
     assert find_token(None, environ) == "from-environment"
     assert find_token(None, {"QUAYCACHE_TOKEN": ""}) is None
 
@@ -44,9 +44,9 @@ def test_what_is_wrong_with_a_token_is_said_without_it(tmp_path: Path) -> None:
     ]:
         file.write_bytes(content)
         with pytest.raises(SettingsError, match=reason) as caught:
-            find_token(file, {})
+            find_token(str(file), {})
         assert "s3cr3t" not in str(caught.value)
     with pytest.raises(SettingsError, match="No such file"):
-        find_token(tmp_path / "missing", {})
+        find_token(str(tmp_path / "missing"), {})
     with pytest.raises(SettingsError, match="Is a directory"):
-        find_token(tmp_path, {})
+        find_token(str(tmp_path), {})

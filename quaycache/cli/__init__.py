@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from importlib.util import find_spec
 
 
 def main() -> None:
     """Run the command and exit with its code; without the extra ``cli``, one line and exit 2."""
-    for package in ("click", "platformdirs", "rich"):
-        if find_spec(package) is None:
-            sys.stderr.write(
-                f"error: the command needs the package '{package}': pip install 'quaycache[cli]'\n"
-            )
-            sys.exit(2)
-    from quaycache.cli.app import run
+    # Imports and answers by the thousand are no garbage: looking for some would take a tenth of a
+    # short run.
+    gc.set_threshold(100_000)
+    try:
+        from quaycache.cli.app import run
 
-    run(sys.argv[1:])
+        run(sys.argv[1:])
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in ("platformdirs", "rich"):
+            raise
+        sys.stderr.write(
+            f"error: this needs the package '{package}': pip install 'quaycache[cli]'\n"
+        )
+        sys.exit(2)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from contextlib import closing
-from dataclasses import replace
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import click
-
-from quaycache.cli.cache_options import cache_dir_option, max_age_option, open_store
+from quaycache.cli.commands import Command, Group
+from quaycache.cli.exits import SUCCESS
 from quaycache.cli.logs import show_logs
-from quaycache.cli.options import is_on_command_line, option
-from quaycache.cli.output import format_size, format_time
+from quaycache.cli.options import add_cache_dir, add_max_age, open_store
+from quaycache.cli.output import format_size, format_time, say
+from quaycache.cli.parser import Options, Parser, UsageError, one_of
 from quaycache.errors import StoreError
 from quaycache.freshness import Moment, Policy
 from quaycache.model import StoredListing
@@ -24,45 +22,108 @@ from quaycache.store.contents import NamespaceSum, entry_name, keeps, matches, s
 from quaycache.store.keys import ANONYMOUS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
 
+    from quaycache.store.disk import DiskStore
     from quaycache.store.protocol import Description, Row
 
+_GLOB: Final = "'kolla/nova-*:v1', or with the registry before it; * crosses /"
 
-def _output_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    # Not from the environment: what is set there is meant for `resolve`, which has other formats.
-    return click.option(
+
+def group() -> Group:
+    """``quaycache cache``."""
+    here = "quaycache.cli.cache"
+    return Group(
+        "quaycache cache",
+        "See what is kept between runs, and tidy it.",
+        {
+            "dir": ("Print the cache directory.", here, "dir_command"),
+            "info": ("Print what is kept of each namespace, and its size.", here, "info_command"),
+            "list": ("Print the entries, or those that match GLOB.", here, "list_command"),
+            "remove": ("Remove the entries that match GLOB.", here, "remove_command"),
+            "prune": ("Remove what is too old, and compact the rest.", here, "prune_command"),
+            "clean": ("Remove everything that is kept.", here, "clean_command"),
+        },
+    )
+
+
+def dir_command() -> Command:
+    """``quaycache cache dir``."""
+    return Command(_parser("dir", "Print the cache directory."), _dir)
+
+
+def info_command() -> Command:
+    """``quaycache cache info``."""
+    return Command(
+        _parser("info", "Print what is kept of each namespace, and what it takes."), _info
+    )
+
+
+def list_command() -> Command:
+    """``quaycache cache list``."""
+    parser = _parser("list", "Print the entries whose name matches GLOB.")
+    parser.add_argument("glob", metavar="GLOB", nargs="?", default="*", help=_GLOB)
+    return Command(parser, _list)
+
+
+def remove_command() -> Command:
+    """``quaycache cache remove``."""
+    parser = _parser("remove", "Remove the entries whose name matches GLOB.")
+    parser.add_argument("glob", metavar="GLOB", help=_GLOB)
+    return Command(parser, _remove)
+
+
+def prune_command() -> Command:
+    """``quaycache cache prune``."""
+    parser = _parser(
+        "prune",
+        "Remove what is too old to be of use, and take as little room as possible.\n\n"
+        "With --ci also every quarantine, present answers past --max-age and the answers of\n"
+        "repositories that are no longer listed. What is left is one compact file.",
+    )
+    parser.add_flag(
+        "--ci",
+        about="Keep only what the next run can use: for a cache to be saved.",
+        environment=False,
+    )
+    add_max_age(parser)
+    parser.add_flag("--dry-run", about="Remove nothing; say what would go.", environment=False)
+    return Command(parser, _prune)
+
+
+def clean_command() -> Command:
+    """``quaycache cache clean``."""
+    return Command(
+        _parser("clean", "Remove everything that quaycache keeps in the directory, and no more."),
+        _clean,
+    )
+
+
+def _parser(name: str, description: str) -> Parser:
+    parser = Parser(f"quaycache cache {name}", description)
+    add_cache_dir(parser)
+    parser.add_option(
         "-o",
         "--output",
-        type=click.Choice(["text", "json"]),
+        convert=one_of("text", "json"),
         default="text",
-        show_default=True,
-        help="For people, or one JSON document.",
-    )(function)
+        metavar="FORMAT",
+        about="text: for people; json: one document.",
+        # What is set there is meant for `resolve`, which has other formats.
+        environment=False,
+    )
+    return parser
 
 
-@click.group(short_help="See and tidy what is kept between runs.")
-def cache() -> None:
-    """See what is kept between runs, and tidy it."""
-    show_logs(0, quiet=False)
-
-
-@cache.command("dir")
-@cache_dir_option
-@_output_option
-def directory(cache_dir: str | None, output: str) -> None:
-    """Print the cache directory."""
-    with closing(open_store(cache_dir)) as store:
+def _dir(options: Options) -> int:
+    with _opened(options) as store:
         location = store.describe().location
-    _print(output, {"dir": location}, [location])
+    return _print(options, {"dir": location}, [location])
 
 
-@cache.command()
-@cache_dir_option
-@_output_option
-def info(cache_dir: str | None, output: str) -> None:
-    """Print what is kept of each namespace, and what it takes."""
-    with closing(open_store(cache_dir)) as store:
+def _info(options: Options) -> int:
+    with _opened(options) as store:
         rows = list(store.rows())
         description = store.describe()
     sums = sum_up(rows)
@@ -75,91 +136,64 @@ def info(cache_dir: str | None, output: str) -> None:
         "void": void,
         "namespaces": [_namespace_fields(of) for of in sums],
     }
-    _print(output, document, _info_lines(description, len(rows), void, sums))
+    return _print(options, document, _info_lines(description, len(rows), void, sums))
 
 
-@cache.command("list", short_help="Print the entries, or those that match GLOB.")
-@click.argument("glob", default="*")
-@cache_dir_option
-@_output_option
-def list_(glob: str, cache_dir: str | None, output: str) -> None:
-    """Print the entries whose name matches GLOB: 'kolla/nova-*:v1', or with the registry."""
-    with closing(open_store(cache_dir)) as store:
-        fields = [_row_fields(row) for row in store.rows() if matches(row.key, glob)]
+def _list(options: Options) -> int:
+    with _opened(options) as store:
+        fields = [_row_fields(row) for row in store.rows() if matches(row.key, options.glob)]
     fields.sort(key=itemgetter("name", "identity"))
     lines = [f"{row['name']}  {_said(row)}  {_time(row['checked_at'])}{_by(row)}" for row in fields]
-    _print(output, fields, lines)
+    return _print(options, fields, lines)
 
 
-@cache.command()
-@click.argument("glob")
-@cache_dir_option
-@_output_option
-def remove(glob: str, cache_dir: str | None, output: str) -> None:
-    """Remove the entries whose name matches GLOB."""
-    with closing(open_store(cache_dir)) as store:
-        keys = [row.key for row in store.rows() if matches(row.key, glob)]
+def _remove(options: Options) -> int:
+    with _opened(options) as store:
+        keys = [row.key for row in store.rows() if matches(row.key, options.glob)]
         store.remove(dict.fromkeys(keys, math.inf))
         left = {row.key for row in store.rows()}.intersection(keys)
     removed = len(keys) - len(left)
-    _print(output, {"removed": removed}, [f"Removed {_count(removed, 'entry', 'entries')}"])
+    _print(options, {"removed": removed}, [f"Removed {_count(removed, 'entry', 'entries')}"])
     if left:
         raise StoreError(f"{_count(len(left), 'entry', 'entries')} could not be removed")
+    return SUCCESS
 
 
-@cache.command(short_help="Remove what is too old, and compact the rest.")
-@cache_dir_option
-@option("--ci", is_flag=True, help="Keep only what the next run can use: for a cache to be saved.")
-@max_age_option
-@option("--dry-run", is_flag=True, help="Remove nothing; say what would go.")
-@_output_option
-@click.pass_context
-def prune(
-    context: click.Context,
-    cache_dir: str | None,
-    ci: bool,
-    max_age: float,
-    dry_run: bool,
-    output: str,
-) -> None:
-    """Remove what is too old to be of use, and take as little room as possible.
-
-    With --ci also every quarantine, present answers past --max-age and the answers of repositories
-    that are no longer listed. What is left is one compact file.
-    """
-    if not ci and is_on_command_line(context, "max_age"):
-        raise click.UsageError("--max-age needs --ci")
-    policy = replace(Policy(), max_age=max_age)
+def _prune(options: Options) -> int:
+    ci, dry_run = options.ci, options.dry_run
+    if not ci and "max_age" in options.on_command_line:
+        raise UsageError("quaycache cache prune", "--max-age needs --ci")
+    policy = Policy()._replace(max_age=options.max_age)
     now = time.time()
-    with closing(open_store(cache_dir)) as store:
+    with _opened(options) as store:
         keep = keeps(list(store.rows()), policy, Moment(now), strict=ci)
         before = math.inf if ci else now - policy.retention
         pruned = store.prune(keep, quarantined_before=before, dry_run=dry_run)
-    fields = {"rows": pruned.rows, "quarantines": pruned.quarantines, "freed": pruned.freed}
     line = (
         f"{'Would remove' if dry_run else 'Removed'} {_count(pruned.rows, 'entry', 'entries')}"
         f" and {_count(pruned.quarantines, 'quarantine', 'quarantines')}"
         f" ({format_size(pruned.freed)})"
     )
-    _print(output, fields, [line])
+    return _print(options, pruned._asdict(), [line])
 
 
-@cache.command(short_help="Remove everything that is kept.")
-@cache_dir_option
-@_output_option
-def clean(cache_dir: str | None, output: str) -> None:
-    """Remove everything that quaycache keeps in the directory, and nothing else."""
-    with closing(open_store(cache_dir)) as store:
+def _clean(options: Options) -> int:
+    with _opened(options) as store:
         location = store.describe().location
         freed = store.clean()
-    _print(output, {"freed": freed}, [f"Removed {format_size(freed)} from {location}"])
+    return _print(options, {"freed": freed}, [f"Removed {format_size(freed)} from {location}"])
 
 
-def _print(output: str, document: object, lines: Iterable[str]) -> None:
-    if output == "json":
+def _opened(options: Options) -> AbstractContextManager[DiskStore]:
+    show_logs(0, quiet=False)
+    return closing(open_store(options))
+
+
+def _print(options: Options, document: object, lines: Iterable[str]) -> int:
+    if options.output == "json":
         lines = [json.dumps(document, indent=2)]
-    # A directory's name need not be text: it leaves as the bytes that it came in.
-    click.echo(os.fsencode("".join(f"{line}\n" for line in lines)), nl=False)
+    say(*lines)
+    return SUCCESS
 
 
 def _info_lines(
@@ -185,7 +219,7 @@ def _info_lines(
 
 
 def _namespace_fields(of: NamespaceSum) -> dict[str, Any]:
-    return {name: getattr(of, name) for name in NamespaceSum.__dataclass_fields__}
+    return of._asdict()
 
 
 def _row_fields(row: Row) -> dict[str, Any]:

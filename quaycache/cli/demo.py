@@ -6,10 +6,12 @@ import math
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 
-import click
-
+from quaycache.cli.commands import Command
+from quaycache.cli.exits import SUCCESS
 from quaycache.cli.logs import show_logs
-from quaycache.cli.options import parallel
+from quaycache.cli.options import add_parallel
+from quaycache.cli.output import say
+from quaycache.cli.parser import Options, Parser
 from quaycache.client import QuayClient
 from quaycache.errors import MissingExtraError
 from quaycache.freshness import Policy
@@ -21,14 +23,23 @@ _LATENCY = 0.1
 _URI = "quay://demo/*:latest"
 
 
-@click.command(short_help="Show what it does against an embedded Quay, without a network.")
-@parallel(16)
-def demo(parallel: int) -> None:
-    """Resolve a pattern of an embedded Quay: one at a time, with N workers, and from the cache.
+_DESCRIPTION = """\
+Resolve a pattern of an embedded Quay: one at a time, with N workers, and from the cache.
 
-    The server runs on loopback in a process of its own, with 100 repositories and 100 ms for each
-    answer. The best possible time is the listing, then ceil(n/j) rounds of checks.
-    """
+The server runs on loopback in a process of its own, with 100 repositories and 100 ms for each
+answer. The best possible time is the listing, then ceil(n/j) rounds of checks."""
+
+
+def command() -> Command:
+    """``quaycache demo``."""
+    parser = Parser("quaycache demo", _DESCRIPTION)
+    add_parallel(parser, 16)
+    return Command(parser, demo)
+
+
+def demo(options: Options) -> int:
+    """Run it; the exit code."""
+    parallel = options.parallel
     if find_spec("trustme") is None:
         raise MissingExtraError(
             "the demo needs the package 'trustme': pip install 'quaycache[cli,testing]'"
@@ -50,11 +61,11 @@ def demo(parallel: int) -> None:
                     policy=policy,
                 )
 
-        click.echo(
+        say(
             f"{_URI} on an embedded Quay over HTTP/2:"
             f" {_REPOSITORIES} repositories, {_LATENCY * 1000:.0f} ms an answer\n"
         )
-        click.echo("run                    workers   found   requests      time   best possible")
+        say("run                    workers   found   requests      time   best possible")
         runs = (
             ("one at a time", 1, None),
             ("cold", parallel, Policy()),
@@ -62,7 +73,8 @@ def demo(parallel: int) -> None:
             ("fresh", parallel, Policy()),
         )
         for name, workers, policy in runs:
-            click.echo(_row(name, workers, run(workers, policy)))
+            say(_row(name, workers, run(workers, policy)))
+    return SUCCESS
 
 
 def _row(name: str, workers: int, resolution: Resolution) -> str:

@@ -23,15 +23,14 @@ _GRACE: Final = 0.3
 def leave(code: int) -> NoReturn:
     """Exit with `code`, within a moment even if a worker hangs in name resolution.
 
-    The interpreter would wait for every worker, and nothing can wake one that looks up a host.
+    The interpreter would wait for every worker, and nothing can wake one that looks up a host. It
+    would also take a while to take itself to pieces, which the system does at once.
     """
     until = time.monotonic() + _GRACE
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join(max(0.0, until - time.monotonic()))
-            if thread.is_alive():
-                for stream in (sys.stdout, sys.stderr):
-                    with contextlib.suppress(OSError):  # its reader has gone
-                        stream.flush()
-                os._exit(code)
-    sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # its reader has gone, or it is closed
+            stream.flush()
+    os._exit(code)

@@ -1,52 +1,138 @@
-"""Options that several commands share; each is also read from ``QUAYCACHE_...``."""
+"""Options that several commands share: workers, where answers are kept, how old one may be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
-import click
-
+from quaycache.cli.parser import UsageError, integer
 from quaycache.errors import SettingsError
+from quaycache.freshness import Mode, Policy
+from quaycache.lazy_logger import LazyLogger
+from quaycache.settings import parse_duration
+from quaycache.store.disk import DiskStore
 
-F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from quaycache.cli.parser import Options, Parser
 
+LOG = LazyLogger(__name__)
 
-def parsed(parse: Callable[[str], T]) -> Callable[[click.Context, click.Parameter, Any], T | None]:
-    """A click callback from one of our parsers, whose error becomes click's."""
-
-    def callback(context: click.Context, parameter: click.Parameter, text: str | None) -> T | None:
-        if text is None:
-            return None
-        try:
-            return parse(text)
-        except SettingsError as error:
-            raise click.BadParameter(str(error), context, parameter) from None
-
-    return callback
+_DEFAULTS = Policy()
 
 
-def option(*names: str, **settings: Any) -> Callable[[F], F]:
-    """`click.option` that is also read from the environment, by the name of its long form."""
-    long = next(name for name in names if name.startswith("--")).split("/")[0]
-    variable = "QUAYCACHE_" + long.removeprefix("--").upper().replace("-", "_")
-    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+class NoHomeError(SettingsError):
+    """Nobody says where caches go."""
 
 
-def is_on_command_line(context: click.Context, parameter: str) -> bool:
-    """Whether a parameter was given there, and not in the environment or by default."""
-    return context.get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE
-
-
-def parallel(default: int) -> Callable[[F], F]:
+def add_parallel(parser: Parser, default: int) -> None:
     """``-j/--parallel``."""
-    return option(
+    parser.add_option(
         "-j",
         "--parallel",
-        type=click.IntRange(1, 256),
-        default=default,
-        show_default=True,
+        convert=integer(1, 256),
+        default=str(default),
         metavar="N",
-        help="Check N repositories at once.",
+        about="Check N repositories at once.",
     )
+
+
+def add_cache_dir(parser: Parser) -> None:
+    """``--cache-dir``; its value is None if it was not given."""
+    parser.add_option(
+        "--cache-dir",
+        metavar="DIR",
+        about="Keep answers there; by default in the platform's cache directory.",
+    )
+
+
+def add_max_age(parser: Parser) -> None:
+    """``--max-age``, in seconds."""
+    parser.add_option(
+        "--max-age",
+        convert=parse_duration,
+        default=f"{_DEFAULTS.max_age / 3600:.0f}h",
+        metavar="DURATION",
+        about="A tag that was there is asked for again after so long, changed or not.",
+    )
+
+
+def add_cache_options(parser: Parser) -> None:
+    """All of them, as `policy_of` and `store_for` read them."""
+    add_cache_dir(parser)
+    parser.add_flag("--no-cache", about="Keep nothing, and use nothing that is kept.")
+    parser.add_option(
+        "--ttl",
+        convert=parse_duration,
+        default=f"{_DEFAULTS.ttl / 60:.0f}m",
+        metavar="DURATION",
+        about="For so long, an answer is used without asking anything.",
+    )
+    add_max_age(parser)
+    parser.add_option(
+        "--stale-if-error",
+        convert=parse_duration,
+        default="0",
+        metavar="DURATION",
+        about="If the server fails, use an answer for so long after its time.",
+    )
+    parser.add_flag("--refresh", about="Ask everything anew, and keep what is learned.")
+    parser.add_flag("--offline", about="Ask nothing; exit 4 if anything is not in the cache.")
+
+
+def policy_of(options: Options, command: str) -> Policy | None:
+    """The policy that the options come to; None means no cache at all.
+
+    Of ``--no-cache``, ``--refresh`` and ``--offline`` one is enough; the command line beats the
+    environment.
+
+    Raises:
+        UsageError: there are two. The message says where each was set.
+    """
+    is_set = [name for name in ("no_cache", "refresh", "offline") if getattr(options, name)]
+    on_command_line = [name for name in is_set if name in options.on_command_line]
+    chosen = on_command_line or is_set
+    if len(chosen) > 1:
+        names = (
+            f"--{name.replace('_', '-')}" if on_command_line else f"QUAYCACHE_{name.upper()}"
+            for name in chosen
+        )
+        raise UsageError(command, f"{' and '.join(names)} exclude each other")
+    if chosen == ["no_cache"]:
+        return None
+    return Policy(
+        ttl=options.ttl,
+        max_age=options.max_age,
+        stale_if_error=options.stale_if_error,
+        mode=Mode(chosen[0]) if chosen else Mode.NORMAL,
+    )
+
+
+def store_for(options: Options, policy: Policy) -> DiskStore | None:
+    """The store, or None if there is no place for one, which is a warning.
+
+    Raises:
+        SettingsError: no directory has this name; or offline, there is no place for one.
+    """
+    try:
+        return open_store(options)
+    except NoHomeError as error:
+        if policy.mode is Mode.OFFLINE:
+            raise
+        LOG.warning("%s; running without a cache", error)
+        return None
+
+
+def open_store(options: Options) -> DiskStore:
+    """The store in the directory of the options, or in the platform's.
+
+    Raises:
+        NoHomeError: the platform has none, because the user has no home.
+        SettingsError: no directory has this name.
+    """
+    if options.cache_dir is not None:
+        return DiskStore(options.cache_dir)
+    import platformdirs  # only where nobody says which directory
+
+    try:
+        return DiskStore(platformdirs.user_cache_dir("quaycache", appauthor=False))
+    except RuntimeError:
+        raise NoHomeError("there is no home directory for a cache: see --cache-dir") from None

@@ -1,16 +1,30 @@
-"""A `Resolution` as text, and the forms that numbers take for people."""
+"""What goes to stdout and stderr: a `Resolution` as text, and numbers in forms for people."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import asdict
-from datetime import datetime, timezone
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from quaycache.model import Image, Resolution, Stats
+
+
+def say(*lines: str) -> None:
+    """Print lines on stdout. A file's name in them need not be text: it leaves as it came in."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode("".join(f"{line}\n" for line in lines)))
+
+
+def complain(line: str) -> None:
+    """Print a line on stderr."""
+    with contextlib.suppress(OSError):  # it is closed: there is nobody to tell
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def _text(resolution: Resolution) -> Iterator[str]:
@@ -26,7 +40,7 @@ def _digest(resolution: Resolution) -> Iterator[str]:
 def _json(resolution: Resolution) -> Iterator[str]:
     document = {
         "images": [_image(image) for image in resolution.images],
-        "failures": [asdict(failure) for failure in resolution.failures],
+        "failures": [failure._asdict() for failure in resolution.failures],
         "stats": resolution.stats.as_dict(),
     }
     yield json.dumps(document, indent=2)
@@ -48,6 +62,8 @@ FORMATS: dict[str, Callable[[Resolution], Iterator[str]]] = {
 
 def format_time(seconds: float) -> str:
     """Seconds UTC as ``2026-03-01T12:00:00Z``."""
+    from datetime import datetime, timezone  # most runs name no time
+
     moment = datetime.fromtimestamp(int(seconds), tz=timezone.utc)
     return moment.isoformat().replace("+00:00", "Z")
 

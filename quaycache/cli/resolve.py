@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import click
 
 from quaycache.api_base import DEFAULT_API_URL, parse_api_base
 from quaycache.cached import CachedQuayClient
 from quaycache.cli import exits
-from quaycache.cli.cache_options import CacheChoice, cache_options
+from quaycache.cli.commands import Command
 from quaycache.cli.logs import show_logs
-from quaycache.cli.options import option, parallel, parsed
-from quaycache.cli.output import FORMATS, format_time, stats_line
+from quaycache.cli.options import add_cache_options, add_parallel, policy_of, store_for
+from quaycache.cli.output import FORMATS, complain, format_time, say, stats_line
+from quaycache.cli.parser import Options, Parser, integer, one_of
 from quaycache.client import QuayClient
 from quaycache.errors import QuayAPIError
+from quaycache.freshness import Mode
 from quaycache.query import parse_query, parse_since
 from quaycache.resolver import DEFAULT_WORKERS
 from quaycache.resolver import resolve as resolve_queries
@@ -38,137 +36,139 @@ if TYPE_CHECKING:
 _NAMED = 5
 
 
+_COMMAND = "quaycache resolve"
+
+_DESCRIPTION = """\
+Print the repositories of a namespace that match a glob and carry a tag.
+
+A URI is quay://NAMESPACE/GLOB:TAG[?since=WHEN][&token=TOKEN]. Without a glob it means every
+repository, without a tag 'latest'. Quote it: the shell has globs of its own."""
+
+_EPILOG = """\
+examples:
+  quaycache resolve 'quay://openstack.kolla/*:2025.1-debian-bookworm?since=2026-03-01'
+  quaycache resolve -o digest -j 16 'quay://kolla/nova-*' 'quay://kolla/glance-api:master'
+
+exit codes:
+  0 success, 1 failure, 2 usage, 3 partial with --keep-going, 4 offline and not all is known,
+  130 interrupted"""
+
+
 def _api_url(text: str) -> str:
     return str(parse_api_base(text))
 
 
-@click.command(short_help="Print the repositories that carry a tag.")
-@click.argument("uris", metavar="URI...", nargs=-1, required=True)
-@parallel(DEFAULT_WORKERS)
-@option(
-    "--since",
-    callback=parsed(parse_since),
-    metavar="WHEN",
-    help="Only tags set since then: 2026-03-01 or 2026-03-01T12:00:00Z. A URI's own wins.",
-)
-@option(
-    "--token-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A file with an OAuth application token. A URI's own wins; QUAYCACHE_TOKEN comes last.",
-)
-@option(
-    "--api-url",
-    callback=parsed(_api_url),
-    default=DEFAULT_API_URL,
-    show_default=True,
-    metavar="URL",
-    help="The Quay to ask: https://host[:port].",
-)
-@option(
-    "--retries",
-    type=click.IntRange(0, 100),
-    default=DEFAULT_RETRIES,
-    show_default=True,
-    metavar="N",
-    help="Repeat a failed request N times; a refusal with 429 does not count.",
-)
-@option(
-    "--timeout",
-    callback=parsed(parse_duration),
-    default=f"{DEFAULT_TIMEOUT:.0f}s",
-    show_default=True,
-    metavar="DURATION",
-    help="Give up when the server has refused everything with 429 for this long.",
-)
-@option(
-    "--rate-limit",
-    callback=parsed(parse_rate),
-    metavar="RATE",
-    help="At most RATE requests a second over all workers.",
-)
-@cache_options
-@option("--keep-going", is_flag=True, help="Print what can be had; exit 3 if anything failed.")
-@option(
-    "-o",
-    "--output",
-    type=click.Choice(list(FORMATS)),
-    default="text",
-    show_default=True,
-    help="repository:tag, repository@digest, one JSON object, or one for each image.",
-)
-@option("--stats", is_flag=True, help="Print what it cost, on stderr.")
-@option(
-    "--progress/--no-progress",
-    default=None,
-    help="Draw progress bars on stderr; by default if it is a terminal.",
-)
-@option("-q", "--quiet", is_flag=True, help="No progress bars and no warnings.")
-@option("-v", "--verbose", count=True, help="Say what happens; twice for every repository.")
-def resolve(
-    uris: tuple[str, ...],
-    parallel: int,
-    since: int | None,
-    token_file: Path | None,
-    api_url: str,
-    retries: int,
-    timeout: float,
-    rate_limit: float | None,
-    cache: CacheChoice,
-    keep_going: bool,
-    output: str,
-    stats: bool,
-    progress: bool | None,
-    quiet: bool,
-    verbose: int,
-) -> int:
-    """Print the repositories of a namespace that match a glob and carry a tag.
+def command() -> Command:
+    """``quaycache resolve``."""
+    parser = Parser(_COMMAND, _DESCRIPTION, _EPILOG)
+    parser.add_argument("uris", metavar="URI", nargs="+", help="What to look for.")
+    add_parallel(parser, DEFAULT_WORKERS)
+    parser.add_option(
+        "--since",
+        convert=parse_since,
+        metavar="WHEN",
+        about="Only tags set since then: 2026-03-01 or 2026-03-01T12:00:00Z. A URI's own wins.",
+    )
+    parser.add_option(
+        "--token-file",
+        metavar="FILE",
+        about="A file with an OAuth application token. A URI's own wins;"
+        " QUAYCACHE_TOKEN comes last.",
+    )
+    parser.add_option(
+        "--api-url",
+        convert=_api_url,
+        default=DEFAULT_API_URL,
+        metavar="URL",
+        about="The Quay to ask: https://host[:port].",
+    )
+    parser.add_option(
+        "--retries",
+        convert=integer(0, 100),
+        default=str(DEFAULT_RETRIES),
+        metavar="N",
+        about="Repeat a failed request N times; a refusal with 429 does not count.",
+    )
+    parser.add_option(
+        "--timeout",
+        convert=parse_duration,
+        default=f"{DEFAULT_TIMEOUT:.0f}s",
+        metavar="DURATION",
+        about="Give up when the server has refused everything with 429 for this long.",
+    )
+    parser.add_option(
+        "--rate-limit",
+        convert=parse_rate,
+        metavar="RATE",
+        about="At most RATE requests a second over all workers.",
+    )
+    add_cache_options(parser)
+    parser.add_flag("--keep-going", about="Print what can be had; exit 3 if anything failed.")
+    parser.add_option(
+        "-o",
+        "--output",
+        convert=one_of(*FORMATS),
+        default="text",
+        metavar="FORMAT",
+        about="text: repository:tag; digest: repository@digest; json: one object;"
+        " jsonl: one for each image.",
+    )
+    parser.add_flag("--stats", about="Print what it cost, on stderr.")
+    parser.add_switch(
+        "--progress", about="Draw progress bars on stderr; by default if it is a terminal."
+    )
+    parser.add_flag("-q", "--quiet", about="No progress bars and no warnings.")
+    parser.add_counter("-v", "--verbose", about="Say what happens; twice for every repository.")
+    return Command(parser, resolve)
 
-    A URI is quay://NAMESPACE/GLOB:TAG[?since=WHEN][&token=TOKEN]. Without a glob it means every
-    repository, without a tag 'latest'. Quote it: the shell has globs of its own.
 
-    \b
-    quaycache resolve 'quay://openstack.kolla/*:2025.1-debian-bookworm?since=2026-03-01'
-    quaycache resolve -o digest -j 16 'quay://kolla/nova-*' 'quay://kolla/glance-api:master'
-
-    Exit codes: 0 success, 1 failure, 2 usage, 3 partial with --keep-going, 4 offline and not all
-    is known, 130 interrupted.
-    """  # noqa: D301 - click's mark for lines to keep is the character, not the escape
-    show_logs(verbose, quiet)
-    queries = [parse_query(uri) for uri in uris]
-    if since is not None:
-        queries = [q if q.since is not None else replace(q, since=since) for q in queries]
+def resolve(options: Options) -> int:
+    """Print what was found; the exit code."""
+    show_logs(options.verbose, options.quiet)
+    policy = policy_of(options, _COMMAND)
+    queries = [parse_query(uri) for uri in options.uris]
+    if options.since is not None:
+        queries = [
+            query if query.since is not None else query._replace(since=options.since)
+            for query in queries
+        ]
     # A file that cannot be read is an error even where every URI brings a token of its own.
-    token = find_token(token_file, os.environ)
+    token = find_token(options.token_file, os.environ)
+    offline = policy is not None and policy.mode is Mode.OFFLINE
     with ExitStack() as opened:
         client: TagClient
         client = asking = opened.enter_context(
             QuayClient(
-                token, api_url=api_url, retries=retries, timeout=timeout, rate_limit=rate_limit
+                token,
+                api_url=options.api_url,
+                retries=options.retries,
+                timeout=options.timeout,
+                rate_limit=options.rate_limit,
             )
         )
-        store = cache.open()
+        store = None if policy is None else store_for(options, policy)
         if store is not None:
-            client = opened.enter_context(CachedQuayClient(asking, store, cache.policy))
+            client = opened.enter_context(CachedQuayClient(asking, store, policy))
         try:
             resolution = resolve_queries(
                 queries,
                 client=client,
-                max_workers=parallel,
-                keep_going=keep_going or cache.offline,
-                on_event=opened.enter_context(_listener(progress, quiet)),
+                max_workers=options.parallel,
+                keep_going=options.keep_going or offline,
+                on_event=opened.enter_context(_listener(options)),
             )
         except QuayAPIError as error:
             raise _with_hint(error) from None
-    _print(resolution, output, stats)
-    if not quiet:
-        _tell_age(resolution, cache)
-    return _exit_code(resolution, cache)
+    _print(resolution, options.output, options.stats)
+    if not options.quiet:
+        _tell_age(resolution, offline=offline)
+    return _exit_code(resolution, offline=offline)
 
 
-def _listener(progress: bool | None, quiet: bool) -> AbstractContextManager[Listener | None]:
+def _listener(options: Options) -> AbstractContextManager[Listener | None]:
+    progress = options.progress
     if progress is None:
-        progress = sys.stderr.isatty() and not quiet
+        progress = sys.stderr.isatty() and not options.quiet
     if not progress:
         return nullcontext()
     from quaycache.cli.progress import ProgressBars  # rich, only where there is a terminal
@@ -184,36 +184,34 @@ def _with_hint(error: QuayAPIError) -> QuayAPIError:
 
 
 def _print(resolution: Resolution, output: str, stats: bool) -> None:
-    lines = "".join(f"{line}\n" for line in FORMATS[output](resolution))
-    click.echo(lines, nl=False)
+    say(*FORMATS[output](resolution))
     for failure in resolution.failures:
-        click.echo(f"error: {failure.error}", err=True)
+        complain(f"error: {failure.error}")
     if stats:
-        click.echo(stats_line(resolution.stats), err=True)
+        complain(stats_line(resolution.stats))
 
 
-def _tell_age(resolution: Resolution, cache: CacheChoice) -> None:
+def _tell_age(resolution: Resolution, *, offline: bool) -> None:
     """On stderr, what a reader of plain text would not see: that an answer is old."""
     stats, oldest = resolution.stats, resolution.oldest_checked_at
     if oldest is None:
         return
-    if cache.offline:
-        click.echo(f"offline: the oldest answer is of {format_time(oldest)}", err=True)
+    if offline:
+        complain(f"offline: the oldest answer is of {format_time(oldest)}")
     elif stats.stale:
         names = [f"{image.repository}:{image.tag}" for image in resolution.images if image.stale]
         more = [] if len(names) <= _NAMED else [f"{len(names) - _NAMED} more"]
         shown = ", ".join((*names[:_NAMED], *more)) or "none of what is printed"
-        click.echo(
+        complain(
             f"warning: the server failed, and {stats.stale} of {stats.matched} answers are stale,"
-            f" the oldest of {format_time(oldest)}: {shown}",
-            err=True,
+            f" the oldest of {format_time(oldest)}: {shown}"
         )
 
 
-def _exit_code(resolution: Resolution, cache: CacheChoice) -> int:
+def _exit_code(resolution: Resolution, *, offline: bool) -> int:
     if not resolution.failures:
         return exits.SUCCESS
-    if cache.offline:
+    if offline:
         return exits.NOT_STORED
     answered = resolution.stats.matched - resolution.stats.failed
     return exits.PARTIAL if answered else exits.FAILURE

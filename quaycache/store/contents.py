@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from quaycache.api_base import parse_api_base
 from quaycache.freshness import worth_keeping
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from quaycache.store.protocol import Row
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceSum:
+class NamespaceSum(NamedTuple):
     """What is stored of one namespace, as one identity sees it.
 
     Attributes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakSet
 
 from quaycache.errors import SettingsError, StoreError
+from quaycache.lazy_logger import LazyLogger
 from quaycache.names import printable
 from quaycache.store import plans
 from quaycache.store.faults import Damaged, Unusable, finding
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from quaycache.store.keys import AnswerKey, Key, Scope
     from quaycache.store.plans import Changes
     from quaycache.store.reader import Reader
+
+LOG = LazyLogger("quaycache.store")
 
 T = TypeVar("T")
 
@@ -257,10 +260,7 @@ class DiskStore:
         if self._warned:
             return
         self._warned = True
-        # Rarely needed, and not cheap.
-        import logging
-
-        logging.getLogger("quaycache.store").warning("%s: %s", self._name, text)
+        LOG.warning("%s: %s", self._name, text)
 
     @property
     def _name(self) -> str:

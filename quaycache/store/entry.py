@@ -1,16 +1,21 @@
 """Stored values <-> bytes. Pure, and the border that a poisoned cache does not cross.
 
-An entry is a checksum over its key and its content, then the content: one JSON object. Whatever is
-not exactly that, within bounds, is no entry: the question is asked again.
+An entry is a header of a checksum over its key and all that follows it, ``checked_at`` and
+``stored_at``, then its content: of an answer, a record of fixed fields, because thousands of them
+are read at the start of a run; of a listing, one JSON object. Whatever is not exactly that, within
+bounds, is no entry: the question is asked again.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from collections.abc import Collection
+from struct import Struct
+from typing import Final
 from zlib import crc32
 
+from quaycache.lazy_pattern import lazy_pattern
 from quaycache.model import (
     MAX_SECONDS,
     UNKNOWN,
@@ -23,27 +28,26 @@ from quaycache.names import is_repository
 
 Entry = StoredAnswer | StoredListing
 
-MAX_ANSWER: Final = 1024
-"""Bytes of an encoded answer; a sha512 digest leaves much of it free."""
-
 MAX_LISTING: Final = 8 * 1024 * 1024
 """Bytes of an encoded listing: 150,000 repositories with names of ordinary length."""
 
-_CHECKSUM_LENGTH: Final = 8
+_CHECKSUM: Final = Struct(">I")
+_HEADER: Final = Struct(">Idd")
+# Start, end (before the epoch: none), digest.
+_SHA256: Final = Struct(">Iddqq32s")
+_SHA512: Final = Struct(">Iddqq64s")
+_NO_END: Final = -1
 
-# An answer is matched, not parsed: thousands are decoded at the start of a run, and this takes half
-# of the time. It is the JSON that `encode_entry` writes, and no other.
-_SECONDS: Final = rb"((?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,20})?(?:e-[0-9]{1,3})?)"
-_WHOLE: Final = rb"(0|[1-9][0-9]{0,11})"
-_ANSWER: Final = re.compile(
-    rb'([0-9a-f]{8})\{"checked_at":%b,"stored_at":%b,"tag":(?:null|'
-    rb'\["(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})",%b,(?:%b|null)\])\}'
-    % (_SECONDS, _SECONDS, _WHOLE, _WHOLE)
-)
+_LAYOUTS: Final = {layout.size: layout for layout in (_HEADER, _SHA256, _SHA512)}
 
+MAX_ANSWER: Final = max(_LAYOUTS)
+"""Bytes of an encoded answer."""
 
-# As every entry begins: its time is wanted more often than the thousands of names of a listing.
-_TIMES: Final = re.compile(rb'[0-9a-f]{8}\{"checked_at":%b,"stored_at":%b,' % (_SECONDS, _SECONDS))
+# What a named tuple's own constructor does, without the call of a Python function.
+_new: Final = tuple.__new__
+
+# What names look like that need no closer look; `is_repository` takes some time.
+_PLAIN_NAMES: Final = lazy_pattern(r"[a-z0-9_-]{1,200}(?:\n[a-z0-9_-]{1,200})*", re.ASCII)
 
 
 def encode_entry(key: str, entry: Entry) -> bytes:
@@ -52,91 +56,87 @@ def encode_entry(key: str, entry: Entry) -> bytes:
     Raises:
         ValueError: it is too large to be read back.
     """
-    content: dict[str, Any] = {"checked_at": entry.checked_at, "stored_at": entry.stored_at}
     if isinstance(entry, StoredListing):
-        content["repositories"] = {
+        rows = {
             name: "unknown" if last_modified is UNKNOWN else last_modified
             for name, last_modified in entry.repositories.items()
         }
+        content = json.dumps(rows, separators=(",", ":")).encode("ascii")
     elif entry.tag is None:
-        content["tag"] = None
+        content = b""
     else:
-        content["tag"] = [entry.tag.manifest_digest, entry.tag.start_ts, entry.tag.end_ts]
-    body = json.dumps(content, separators=(",", ":")).encode("ascii")
-    limit = MAX_LISTING if isinstance(entry, StoredListing) else MAX_ANSWER
-    if len(body) + _CHECKSUM_LENGTH > limit:
-        raise ValueError(f"an entry of {len(body)} bytes is too large to be stored")
-    return _checksum(key, body) + body
+        _, digest, start_ts, end_ts = entry.tag
+        end_ts = _NO_END if end_ts is None else end_ts
+        content = Struct(">qq").pack(start_ts, end_ts) + bytes.fromhex(digest.partition(":")[2])
+    value = _HEADER.pack(0, entry.checked_at, entry.stored_at) + content
+    if len(value) > MAX_LISTING:
+        raise ValueError(f"an entry of {len(value)} bytes is too large to be stored")
+    body = value[_CHECKSUM.size :]
+    return _CHECKSUM.pack(crc32(body, crc32(key.encode()))) + body
 
 
 def decode_answer(key: str, tag: str, value: bytes) -> StoredAnswer | None:
     """The answer for `tag` in an entry's bytes; None if they are none."""
-    match = _ANSWER.fullmatch(value) if len(value) <= MAX_ANSWER else None
-    if match is None:
+    layout = _LAYOUTS.get(len(value))
+    if layout is None:
         return None
-    checksum, checked_text, stored_text, digest, start_text, end_text = match.groups()
-    if int(checksum, 16) != crc32(value[_CHECKSUM_LENGTH:], crc32(key.encode("utf-8"))):
+    checksum, checked_at, stored_at, *content = layout.unpack(value)
+    if checksum != crc32(value[_CHECKSUM.size :], crc32(key.encode())) or not (
+        0 <= checked_at <= MAX_SECONDS and 0 <= stored_at <= MAX_SECONDS
+    ):
         return None
-    checked_at, stored_at = float(checked_text), float(stored_text)
-    if checked_at > MAX_SECONDS or stored_at > MAX_SECONDS:
-        return None
-    if digest is None:
-        return StoredAnswer(None, checked_at, stored_at)
-    start_ts, end_ts = int(start_text), None if end_text is None else int(end_text)
-    if start_ts > MAX_SECONDS or (end_ts is not None and end_ts > MAX_SECONDS):
-        return None
-    return StoredAnswer(Tag(tag, digest.decode("ascii"), start_ts, end_ts), checked_at, stored_at)
+    found = None
+    if content:
+        start_ts, end_ts, digest = content
+        if not (0 <= start_ts <= MAX_SECONDS and _NO_END <= end_ts <= MAX_SECONDS):
+            return None
+        text = f"{'sha256' if layout is _SHA256 else 'sha512'}:{digest.hex()}"
+        found = _new(Tag, (tag, text, start_ts, None if end_ts == _NO_END else end_ts))
+    return _new(StoredAnswer, (found, checked_at, stored_at))
 
 
 def decode_listing(key: str, value: bytes) -> StoredListing | None:
     """The listing in an entry's bytes; None if they are none."""
-    content = _content(key, value)
-    rows = None if content is None else content.get("repositories")
-    if content is None or not isinstance(rows, dict) or not rows:
+    times = _times(key, value)
+    if times is None:
+        return None
+    try:
+        rows = json.loads(value[_HEADER.size :])
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(rows, dict) or not rows:
+        return None
+    if not _are_plain(rows) and not all(map(is_repository, rows)):
         return None
     repositories: dict[str, LastModified] = {}
     for name, stored in rows.items():
-        if not is_repository(name):
-            return None
-        if stored is None or (_is_time(stored) and type(stored) is int):
+        if stored is None or (type(stored) is int and 0 <= stored <= MAX_SECONDS):
             repositories[name] = stored
         elif stored == "unknown":
             repositories[name] = UNKNOWN
         else:
             return None
-    return StoredListing(repositories, content["checked_at"], content["stored_at"])
+    return StoredListing(repositories, *times)
 
 
 def decode_checked_at(key: str, value: bytes) -> float | None:
     """The ``checked_at`` of an entry's bytes, not looked at any closer; None if they are none."""
-    match = _TIMES.match(value) if len(value) <= MAX_LISTING else None
-    if match is None or _checksum(key, value[_CHECKSUM_LENGTH:]) != value[:_CHECKSUM_LENGTH]:
+    times = _times(key, value)
+    return None if times is None else times[0]
+
+
+def _are_plain(names: Collection[str]) -> bool:
+    text = "\n".join(names)
+    return text.count("\n") == len(names) - 1 and _PLAIN_NAMES.fullmatch(text) is not None
+
+
+def _times(key: str, value: bytes) -> tuple[float, float] | None:
+    """``checked_at`` and ``stored_at``, if they can be and the checksum is right."""
+    if not _HEADER.size <= len(value) <= MAX_LISTING:
         return None
-    checked_at, stored_at = map(float, match.groups())
-    return None if max(checked_at, stored_at) > MAX_SECONDS else checked_at
-
-
-def _content(key: str, value: bytes) -> dict[str, Any] | None:
-    """The JSON object of a listing whose checksum and times are right."""
-    body = value[_CHECKSUM_LENGTH:]
-    if len(value) > MAX_LISTING or _checksum(key, body) != value[:_CHECKSUM_LENGTH]:
+    checksum, checked_at, stored_at = _HEADER.unpack_from(value)
+    if checksum != crc32(memoryview(value)[_CHECKSUM.size :], crc32(key.encode())):
         return None
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
+    if not (0 <= checked_at <= MAX_SECONDS and 0 <= stored_at <= MAX_SECONDS):
         return None
-    if (
-        isinstance(content, dict)
-        and _is_time(content.get("checked_at"))
-        and _is_time(content.get("stored_at"))
-    ):
-        return content
-    return None
-
-
-def _checksum(key: str, body: bytes) -> bytes:
-    return b"%08x" % crc32(body, crc32(key.encode("utf-8")))
-
-
-def _is_time(value: object) -> bool:
-    return type(value) in (int, float) and 0 <= value <= MAX_SECONDS  # type: ignore[operator]
+    return checked_at, stored_at

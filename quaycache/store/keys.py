@@ -13,13 +13,14 @@ from typing import Final, NamedTuple
 
 from quaycache.api_base import parse_api_base
 from quaycache.errors import SettingsError
+from quaycache.lazy_pattern import lazy_pattern
 from quaycache.names import is_namespace, is_repository, is_tag
 
 SCHEMA_VERSION: Final = "1"
 ANONYMOUS: Final = "anon"
 
 _SEPARATOR: Final = "|"
-_IDENTITY = re.compile(r"anon|[0-9a-f]{64}", re.ASCII)
+_IDENTITY = lazy_pattern(r"anon|[0-9a-f]{64}", re.ASCII)
 _MAX_KEY_LENGTH: Final = 1200
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from quaycache.lazy_pattern import lazy_pattern
 from quaycache.store.faults import Damaged
 from quaycache.store.keys import SCHEMA_VERSION
 
@@ -19,16 +18,15 @@ TAG_TEXT: Final = (
 DATABASE_NAME: Final = "cache.db"
 
 _VERSIONED: Final = f"quaycache-{SCHEMA_VERSION}"
-_QUARANTINE = re.compile(rf"{_VERSIONED}\.broken-([0-9]{{8}}T[0-9]{{6}}Z)-([0-9]{{1,6}})")
-_BUILD = re.compile(rf"{_VERSIONED}\.new-[0-9a-f]{{16}}")
+_QUARANTINE = lazy_pattern(rf"{_VERSIONED}\.broken-([0-9]{{8}}T[0-9]{{6}}Z)-([0-9]{{1,6}})")
+_BUILD = lazy_pattern(rf"{_VERSIONED}\.new-[0-9a-f]{{16}}")
 
 
 # What can be in it: millions of answers.
 _MAX_SIZE: Final = 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The paths of a store.
 
     Attributes:
@@ -110,8 +108,7 @@ class Layout:
             return []
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A database that may be one of ours.
 
     Attributes:

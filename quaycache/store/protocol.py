@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ class Row(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(NamedTuple):
     """What `Store.prune` dropped, or would drop.
 
     Attributes:
@@ -40,8 +38,7 @@ class Pruned:
     freed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(NamedTuple):
     """A store at a glance.
 
     Attributes:

@@ -5,12 +5,12 @@ Only rows of the one shape that we write are looked at, and each must prove itse
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from quaycache.lazy_pattern import lazy_pattern
 from quaycache.names import is_repository
 from quaycache.store.connection import Deadline, connect_to_read, reporting
 from quaycache.store.entry import (
@@ -58,7 +58,7 @@ START: Final = f"{SCHEMA_VERSION}|".encode("ascii")
 
 _END: Final = f"{SCHEMA_VERSION}}}"
 # What most names look like; `is_repository` takes some time, and there are thousands.
-_PLAIN: Final = re.compile(r"[a-z0-9_-]{1,200}")
+_PLAIN: Final = lazy_pattern(r"[a-z0-9_-]{1,200}")
 
 _PAGE_SIZE: Final = 256
 _REMEMBERED: Final = 8
@@ -69,12 +69,12 @@ class _Loaded(NamedTuple):
 
     Attributes:
         version: of the data.
-        values: of every row that says something, by its key, and what it says.
-        answers: the same, by repository.
+        values: of every row that says something, by repository.
+        answers: what they say.
     """
 
-    version: int
-    values: dict[bytes, tuple[bytes, StoredAnswer]]
+    version: int | None
+    values: dict[str, bytes]
     answers: dict[str, StoredAnswer]
 
 
@@ -120,13 +120,12 @@ class Reader:
         """As `Store.load_answers`."""
         with self._query():
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-            before = self._loaded.pop((scope, tag), None)
-            if before is None or before.version != version:
-                known = {} if before is None else before.values
-                before = self._load(answers_prefix(scope, tag), tag, version, known)
-            self._loaded[scope, tag] = before
+            loaded = self._loaded.pop((scope, tag), _Loaded(None, {}, {}))
+            if loaded.version != version:
+                loaded = self._load(answers_prefix(scope, tag), tag, version, loaded)
+            self._loaded[scope, tag] = loaded
             _forget_the_first(self._loaded)
-            return before.answers.copy()
+            return loaded.answers.copy()
 
     def answer(self, key: AnswerKey) -> StoredAnswer | None:
         """As `Store.load_answer`."""
@@ -202,31 +201,23 @@ class Reader:
         with self._lock:
             self._connection.close()
 
-    def _load(
-        self,
-        prefix: str,
-        tag: str,
-        version: int,
-        known: Mapping[bytes, tuple[bytes, StoredAnswer]],
-    ) -> _Loaded:
+    def _load(self, prefix: str, tag: str, version: int, before: _Loaded) -> _Loaded:
         skip = len(prefix)
-        values: dict[bytes, tuple[bytes, StoredAnswer]] = {}
-        answers: dict[str, StoredAnswer] = {}
+        is_plain = _PLAIN.fullmatch
+        loaded = _Loaded(version, {}, {})
         for name, value in self._connection.execute(_RANGE, (MAX_ANSWER, *_range(prefix))):
             text = name.decode("ascii", "replace")
             repository = text[skip:]
-            before = known.get(name)
-            answer: StoredAnswer | None
-            if before is not None and before[0] == value:
-                answer = before[1]
-            elif _PLAIN.fullmatch(repository) or is_repository(repository):
+            if before.values.get(repository) == value:
+                answer: StoredAnswer | None = before.answers[repository]
+            elif is_plain(repository) or is_repository(repository):
                 answer = decode_answer(text, tag, value)
             else:
-                answer = None
+                continue
             if answer is not None:
-                values[name] = value, answer
-                answers[repository] = answer
-        return _Loaded(version, values, answers)
+                loaded.values[repository] = value
+                loaded.answers[repository] = answer
+        return loaded
 
     def _value(self, key: str, limit: int) -> bytes | None:
         with self._query():

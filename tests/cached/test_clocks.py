@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from quaycache import Mode, NotStoredError
@@ -55,10 +53,10 @@ class TestClocks:
         site.move_local_clock(-86_400 * 365 * 30)
         for uri in (URI, "quay://kolla/repository-00001:latest"):
             with pytest.raises(NotStoredError):
-                site.resolve(uri, policy=replace(POLICY, mode=Mode.OFFLINE))
+                site.resolve(uri, policy=POLICY._replace(mode=Mode.OFFLINE))
 
     def test_no_answer_passes_for_fresh_without_a_ttl(self, site: Site) -> None:
-        policy = replace(POLICY, ttl=0.0)
+        policy = POLICY._replace(ttl=0.0)
         for letter in "abc":
             digest = f"sha256:{letter * 64}"
             site.registry.push("kolla", "a", "latest", digest)
@@ -69,7 +67,7 @@ class TestClocks:
 
     def test_retention_ends_a_listing_too(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
-        policy = replace(POLICY, ttl=1e6, max_age=1e6, retention=1000.0)
+        policy = POLICY._replace(ttl=1e6, max_age=1e6, retention=1000.0)
         assert site.resolve(policy=policy).cost == (1, 5)
         site.wait(999)
         assert site.resolve(policy=policy).cost == (0, 0)

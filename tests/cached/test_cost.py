@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from quaycache import (
@@ -101,15 +99,15 @@ class TestCost:
     def test_refresh_asks_everything_and_stores_it(self, site: Site) -> None:
         site.registry.populate("kolla", 20)
         site.resolve()
-        assert site.resolve(policy=replace(POLICY, mode=Mode.REFRESH)).cost == (1, 20)
+        assert site.resolve(policy=POLICY._replace(mode=Mode.REFRESH)).cost == (1, 20)
         site.wait(TTL - 1)
-        site.resolve(policy=replace(POLICY, mode=Mode.REFRESH))
+        site.resolve(policy=POLICY._replace(mode=Mode.REFRESH))
         site.wait(TTL - 1)
         assert site.resolve().cost == (0, 0)
 
     def test_ttl_0_validates_every_time(self, site: Site) -> None:
         site.registry.populate("kolla", 20)
-        policy = replace(POLICY, ttl=0.0)
+        policy = POLICY._replace(ttl=0.0)
         assert site.resolve(policy=policy).cost == (1, 20)
         assert site.resolve(policy=policy).cost == (1, 0)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from quaycache import (
@@ -23,13 +21,13 @@ class TestErrors:
         site.quay.configure(faults=[Fault(kind="status", status=503)])
         with pytest.raises(QuayAPIError):
             site.resolve()
-        run = site.resolve(policy=replace(POLICY, stale_if_error=100.0))
+        run = site.resolve(policy=POLICY._replace(stale_if_error=100.0))
         assert [image.stale for image in run.resolution.images] == [True] * 5
         assert run.resolution.stats.stale == 5
         assert run.cost.tag == 0
         site.wait(100)
         with pytest.raises(QuayAPIError):
-            site.resolve(policy=replace(POLICY, stale_if_error=100.0))
+            site.resolve(policy=POLICY._replace(stale_if_error=100.0))
 
     def test_stale_if_error_for_the_tag_alone(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
@@ -37,7 +35,7 @@ class TestErrors:
         site.wait(TTL)
         site.registry.push("kolla", "repository-00003", "latest")
         site.quay.configure(faults=[Fault(kind="status", status=500, endpoint="tag")])
-        run = site.resolve(policy=replace(POLICY, stale_if_error=100.0))
+        run = site.resolve(policy=POLICY._replace(stale_if_error=100.0))
         assert [image.stale for image in run.resolution.images] == [False] * 3 + [True, False]
 
     def test_stale_if_error_in_the_middle_of_a_walk(self, site: Site) -> None:
@@ -46,7 +44,7 @@ class TestErrors:
         site.wait(TTL)
         broken = Fault(kind="status", status=502, match="next_page", endpoint="listing")
         site.quay.configure(faults=[broken])
-        run = site.resolve(policy=replace(POLICY, stale_if_error=100.0))
+        run = site.resolve(policy=POLICY._replace(stale_if_error=100.0))
         assert len(run.resolution.images) == 250
         assert sum(image.stale for image in run.resolution.images) == 150
 
@@ -57,9 +55,9 @@ class TestErrors:
         site.wait(TTL)
         site.quay.configure(faults=[Fault(kind="status", status=status, endpoint="listing")])
         with pytest.raises(QuayAPIError):
-            site.resolve(policy=replace(POLICY, stale_if_error=1e6))
+            site.resolve(policy=POLICY._replace(stale_if_error=1e6))
         with pytest.raises(NotStoredError):
-            site.resolve(policy=replace(POLICY, mode=Mode.OFFLINE))
+            site.resolve(policy=POLICY._replace(mode=Mode.OFFLINE))
 
     def test_without_a_date_nothing_is_stored(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
@@ -73,7 +71,7 @@ class TestErrors:
         site.resolve()
         site.wait(TTL)
         site.quay.configure(faults=[Fault(kind=kind)])  # type: ignore[arg-type]
-        run = site.resolve(policy=replace(POLICY, stale_if_error=100.0))
+        run = site.resolve(policy=POLICY._replace(stale_if_error=100.0))
         assert run.resolution.stats.stale == 5
 
     def test_stale_if_error_when_the_server_refuses_for_too_long(self, site: Site) -> None:
@@ -81,7 +79,7 @@ class TestErrors:
         site.resolve()
         site.wait(TTL)
         site.quay.configure(faults=[Fault(kind="status", status=429)])
-        run = site.resolve(policy=replace(POLICY, stale_if_error=100.0), timeout=0.1)
+        run = site.resolve(policy=POLICY._replace(stale_if_error=100.0), timeout=0.1)
         assert run.resolution.stats.stale == 5
 
     def test_a_server_that_failed_to_list_is_not_asked_for_tags(self, site: Site) -> None:
@@ -89,7 +87,7 @@ class TestErrors:
         site.resolve()
         site.wait(TTL)
         site.quay.configure(faults=[Fault(kind="status", status=503, endpoint="listing")])
-        run = site.resolve(policy=replace(POLICY, stale_if_error=100.0))
+        run = site.resolve(policy=POLICY._replace(stale_if_error=100.0))
         assert (run.cost.tag, run.resolution.stats.stale) == (0, 5)
 
     def test_what_a_listing_validates_is_stale_from_max_age_on(self, site: Site) -> None:
@@ -98,16 +96,16 @@ class TestErrors:
         site.resolve()
         site.wait(MAX_AGE)
         site.quay.configure(faults=[Fault(kind="status", status=503, endpoint="tag")])
-        run = site.resolve(policy=replace(POLICY, stale_if_error=100.0))
+        run = site.resolve(policy=POLICY._replace(stale_if_error=100.0))
         assert run.resolution.stats.stale == 5
         site.wait(100)
         with pytest.raises(QuayAPIError):
-            site.resolve(policy=replace(POLICY, stale_if_error=100.0))
+            site.resolve(policy=POLICY._replace(stale_if_error=100.0))
 
     def test_a_refresh_takes_nothing_stored_for_an_error_either(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         site.resolve()
-        policy = replace(POLICY, mode=Mode.REFRESH, stale_if_error=1e6)
+        policy = POLICY._replace(mode=Mode.REFRESH, stale_if_error=1e6)
         for endpoint in ("listing", "tag"):
             fault = Fault(kind="status", status=503, endpoint=endpoint)
             site.quay.configure(faults=[fault])
@@ -121,9 +119,9 @@ class TestErrors:
         site.wait(TTL)
         site.quay.configure(faults=[Fault(kind=kind, endpoint="tag")])  # type: ignore[arg-type]
         with pytest.raises(QuayAPIError):
-            site.resolve(policy=replace(POLICY, stale_if_error=1e6))
+            site.resolve(policy=POLICY._replace(stale_if_error=1e6))
         with pytest.raises(NotStoredError):
-            site.resolve(policy=replace(POLICY, mode=Mode.OFFLINE))
+            site.resolve(policy=POLICY._replace(mode=Mode.OFFLINE))
 
     def test_a_refusal_within_the_second_of_the_answer_is_later(self, site: Site) -> None:
         site.registry.push("kolla", "a", "latest")
@@ -132,6 +130,6 @@ class TestErrors:
         refusal = Fault(kind="status", status=403, endpoint="tag")
         site.quay.configure(latency=0.3, faults=[refusal])
         with pytest.raises(QuayAPIError):
-            site.resolve("quay://kolla/a:latest", policy=replace(POLICY, ttl=0.0))
+            site.resolve("quay://kolla/a:latest", policy=POLICY._replace(ttl=0.0))
         with pytest.raises(NotStoredError):
-            site.resolve("quay://kolla/a:latest", policy=replace(POLICY, mode=Mode.OFFLINE))
+            site.resolve("quay://kolla/a:latest", policy=POLICY._replace(mode=Mode.OFFLINE))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import pytest
 
@@ -13,7 +12,7 @@ from quaycache import (
     Mode,
     resolve,
 )
-from quaycache.account import Identity, Question
+from quaycache.account import Asked, Identity, Question
 from tests.cached.conftest import POLICY, TTL, URI, Run, Site
 
 
@@ -64,7 +63,7 @@ class TestIdentity:
         assert all(token.encode() not in path.read_bytes() for path in files)
 
     def test_a_token_is_in_no_question(self) -> None:
-        question = Question(Identity("s3cr3t", "kolla"), "a", "latest")
+        question = Question(Asked(Identity("s3cr3t", "kolla"), "latest"), "a")
         assert "s3cr3t" not in f"{question} {question!r}"
 
     def test_a_namespace_that_a_token_finds_empty_voids_nothing(self, private: Site) -> None:
@@ -75,5 +74,5 @@ class TestIdentity:
             private.registry.delete_repository("kolla", name)
         with pytest.raises(AuthenticationError):
             private.resolve(token=token)
-        offline = private.resolve(token=token, policy=replace(POLICY, mode=Mode.OFFLINE))
+        offline = private.resolve(token=token, policy=POLICY._replace(mode=Mode.OFFLINE))
         assert self.names(offline) == ["public", "secret"]

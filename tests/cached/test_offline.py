@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from quaycache import (
@@ -14,7 +12,7 @@ from tests.cached.conftest import MAX_AGE, POLICY, Site
 
 
 class TestOffline:
-    OFFLINE = replace(POLICY, mode=Mode.OFFLINE)
+    OFFLINE = POLICY._replace(mode=Mode.OFFLINE)
 
     def test_everything_known(self, site: Site) -> None:
         site.registry.populate("kolla", 5)

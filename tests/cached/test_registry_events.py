@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from quaycache import (
@@ -95,10 +93,10 @@ class TestRegistryEvents:
         warm.registry.push("kolla", "a", "latest")
         missing = Fault(kind="status", status=404, match="/a/", endpoint="tag")
         warm.quay.configure(faults=[missing])
-        policy = replace(POLICY, stale_if_error=1e6)
+        policy = POLICY._replace(stale_if_error=1e6)
         run = warm.resolve(policy=policy, keep_going=True)
         assert [failure.repository for failure in run.resolution.failures] == ["kolla/a"]
-        offline = warm.resolve(policy=replace(POLICY, mode=Mode.OFFLINE), keep_going=True)
+        offline = warm.resolve(policy=POLICY._replace(mode=Mode.OFFLINE), keep_going=True)
         assert [failure.repository for failure in offline.resolution.failures] == ["kolla/a"]
 
     def test_an_empty_listing_voids_nothing(self, warm: Site) -> None:
@@ -136,8 +134,8 @@ class TestRegistryEvents:
 
     def test_a_refresh_voids_too(self, warm: Site) -> None:
         warm.registry.set_public("kolla", "a", False)
-        assert self.found(warm, replace(POLICY, mode=Mode.REFRESH)) == ["b"]
-        offline = replace(POLICY, mode=Mode.OFFLINE)
+        assert self.found(warm, POLICY._replace(mode=Mode.REFRESH)) == ["b"]
+        offline = POLICY._replace(mode=Mode.OFFLINE)
         with pytest.raises(NotStoredError):
             warm.resolve("quay://kolla/a:latest", policy=offline)
 
@@ -162,8 +160,8 @@ class TestRegistryEvents:
         site.wait(TTL)
         site.quay.configure(faults=[Fault(kind="status", status=503)])
         for policy in (
-            replace(POLICY, mode=Mode.OFFLINE),
-            replace(POLICY, stale_if_error=1e6),
+            POLICY._replace(mode=Mode.OFFLINE),
+            POLICY._replace(stale_if_error=1e6),
         ):
             assert site.resolve(by_name, policy=policy).resolution.images == ()
 

@@ -217,7 +217,7 @@ def test_rows_come_in_the_order_of_their_keys(store: DiskStore) -> None:
     rows = list(store.rows())
     assert [row.key for row in rows] == [*entries, LISTING_KEY]
     assert [row.entry for row in rows] == [*entries.values(), listing()]
-    assert all(row.size > 100 for row in rows)
+    assert all(row.size > 60 for row in rows)
 
 
 def test_reading_makes_nothing(directory: Path) -> None:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
+import struct
 import zlib
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quaycache.model import MAX_SECONDS, UNKNOWN, StoredAnswer, StoredListing, Tag
+from quaycache.names import is_digest
 from quaycache.store.entry import (
-    MAX_ANSWER,
     MAX_LISTING,
+    Entry,
     decode_answer,
+    decode_checked_at,
     decode_listing,
     encode_entry,
 )
 from quaycache.store.keys import encode_key
-from tests.store.samples import DIGEST, LISTING_KEY, NOW, absent, key, listing, present
+from tests.store.samples import LISTING_KEY, NOW, absent, key, listing, present
 
 KEY = encode_key(key())
 LISTED = encode_key(LISTING_KEY)
+TIMES_OF_NOW = struct.pack(">dd", NOW, NOW)
 
 TIMES = st.one_of(
     st.integers(0, MAX_SECONDS),
@@ -48,7 +51,7 @@ LISTINGS = st.builds(
 def sealed(body: str | bytes, name: str = KEY) -> bytes:
     """Any content with the checksum that belongs to it."""
     content = body if isinstance(body, bytes) else body.encode()
-    return b"%08x" % zlib.crc32(content, zlib.crc32(name.encode())) + content
+    return struct.pack(">I", zlib.crc32(content, zlib.crc32(name.encode()))) + content
 
 
 @given(ANSWERS)
@@ -70,9 +73,14 @@ def test_no_bytes_are_taken_for_an_entry(value: bytes) -> None:
     assert decode_listing(LISTED, value) is None
 
 
-@given(st.binary())
+@given(st.binary(max_size=15))
 def test_a_right_checksum_alone_is_no_entry(value: bytes) -> None:
     assert decode_answer(KEY, "v1", sealed(value)) is None
+    assert decode_checked_at(KEY, sealed(value)) is None
+
+
+@given(st.binary(min_size=16))
+def test_a_right_checksum_and_times_alone_are_no_listing(value: bytes) -> None:
     assert decode_listing(LISTED, sealed(value, LISTED)) is None
 
 
@@ -104,43 +112,51 @@ def test_an_answer_is_no_listing_and_a_listing_no_answer() -> None:
     assert decode_answer(LISTED, "v1", encode_entry(LISTED, listing())) is None
 
 
-TAG: list[Any] = [DIGEST, 5, None]
+@given(ANSWERS | LISTINGS)
+def test_the_time_of_anything(entry: Entry) -> None:
+    assert decode_checked_at(KEY, encode_entry(KEY, entry)) == entry.checked_at
+
+
+def record(
+    checked_at: float = NOW, stored_at: float = NOW, start: int = 5, end: int = -1, digest: int = 32
+) -> bytes:
+    return struct.pack(">ddqq", checked_at, stored_at, start, end) + b"x" * digest
+
+
+@pytest.mark.parametrize("digest", [32, 64])
+def test_what_is_an_answer(digest: int) -> None:
+    answer = decode_answer(KEY, "v1", sealed(record(digest=digest)))
+    assert answer is not None
+    assert answer.tag is not None
+    assert is_digest(answer.tag.manifest_digest)
+    assert decode_answer(KEY, "v1", sealed(record()[:16])) == StoredAnswer(None, NOW, NOW)
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        [],
-        {},
-        {"checked_at": NOW, "stored_at": NOW},
-        {"checked_at": NOW, "tag": None},
-        {"checked_at": None, "stored_at": NOW, "tag": None},
-        {"checked_at": -1, "stored_at": NOW, "tag": None},
-        {"checked_at": True, "stored_at": NOW, "tag": None},
-        {"checked_at": "5", "stored_at": NOW, "tag": None},
-        {"checked_at": MAX_SECONDS + 1, "stored_at": NOW, "tag": None},
-        {"checked_at": NOW, "stored_at": 1e300, "tag": None},
-        {"checked_at": NOW, "stored_at": float("nan"), "tag": None},
-        {"checked_at": NOW, "stored_at": float("inf"), "tag": None},
-        {"checked_at": NOW, "stored_at": NOW, "tag": []},
-        {"checked_at": NOW, "stored_at": NOW, "tag": TAG[:2]},
-        {"checked_at": NOW, "stored_at": NOW, "tag": [*TAG, 1]},
-        {"checked_at": NOW, "stored_at": NOW, "tag": ["sha256:" + "A" * 64, 5, None]},
-        {"checked_at": NOW, "stored_at": NOW, "tag": ["md5:" + "a" * 32, 5, None]},
-        {"checked_at": NOW, "stored_at": NOW, "tag": [TAG[0] + "\n", 5, None]},
-        {"checked_at": NOW, "stored_at": NOW, "tag": [TAG[0], 5.5, None]},
-        {"checked_at": NOW, "stored_at": NOW, "tag": [TAG[0], True, None]},
-        {"checked_at": NOW, "stored_at": NOW, "tag": [TAG[0], -5, None]},
-        {"checked_at": NOW, "stored_at": NOW, "tag": [TAG[0], MAX_SECONDS + 1, None]},
-        {"checked_at": NOW, "stored_at": NOW, "tag": [TAG[0], 5, MAX_SECONDS + 1]},
-        {"checked_at": NOW, "stored_at": NOW, "tag": [TAG[0], 5, "never"]},
-        {"checked_at": NOW, "stored_at": NOW, "tag": {"name": "v1"}},
-        {"checked_at": NOW, "stored_at": NOW, "tag": None, "more": 1},
+        b"",
+        record()[:15],
+        record()[:17],
+        record()[:32],
+        record(digest=31),
+        record(digest=33),
+        record(digest=65),
+        record(checked_at=-1),
+        record(checked_at=MAX_SECONDS + 1),
+        record(stored_at=1e300),
+        record(stored_at=float("nan")),
+        record(stored_at=float("inf")),
+        record(start=-1),
+        record(start=MAX_SECONDS + 1),
+        record(end=-2),
+        record(end=MAX_SECONDS + 1),
+        record(checked_at=float("nan"))[:16],
+        b'{"checked_at":5,"stored_at":5,"tag":null}',
     ],
 )
-def test_what_is_no_answer(content: object) -> None:
-    text = json.dumps(content, separators=(",", ":"))
-    assert decode_answer(KEY, "v1", sealed(text)) is None
+def test_what_is_no_answer(content: bytes) -> None:
+    assert decode_answer(KEY, "v1", sealed(content)) is None
 
 
 @pytest.mark.parametrize(
@@ -159,20 +175,27 @@ def test_what_is_no_answer(content: object) -> None:
         {"nova": MAX_SECONDS + 1},
         {"nova": [1]},
         {"": None},
+        {"nova\nglance": 1},
+        {"nova": 1, "": 1},
     ],
 )
 def test_what_is_no_listing(rows: object) -> None:
-    text = json.dumps({"checked_at": NOW, "stored_at": NOW, "repositories": rows})
-    assert decode_listing(LISTED, sealed(text, LISTED)) is None
+    assert decode_listing(LISTED, sealed(TIMES_OF_NOW + json.dumps(rows).encode(), LISTED)) is None
+
+
+def test_a_listing_with_a_name_that_is_not_plain() -> None:
+    rows = {"nova": 5, "deep/na.me": None}
+    stored = decode_listing(LISTED, sealed(TIMES_OF_NOW + json.dumps(rows).encode(), LISTED))
+    assert stored == StoredListing(rows, NOW, NOW)
 
 
 def test_deep_nesting_is_no_listing() -> None:
-    assert decode_listing(LISTED, sealed("[" * 200_000, LISTED)) is None
+    assert decode_listing(LISTED, sealed(TIMES_OF_NOW + b"[" * 200_000, LISTED)) is None
 
 
 def test_what_is_too_large_is_neither_written_nor_read() -> None:
     large = listing(**{f"{number:0200}": 1 for number in range(MAX_LISTING // 200)})
     with pytest.raises(ValueError, match="too large"):
         encode_entry(LISTED, large)
-    text = encode_entry(KEY, present())[8:].decode()
-    assert decode_answer(KEY, "v1", sealed(text.replace(DIGEST, DIGEST + "a" * MAX_ANSWER))) is None
+    content = json.dumps(dict(large.repositories)).encode()
+    assert decode_listing(LISTED, sealed(TIMES_OF_NOW + content, LISTED)) is None
