@@ -157,8 +157,7 @@ def parse_since(text: str) -> int:
     """
     try:
         if _DATE.fullmatch(text):
-            midnight = datetime.datetime.strptime(f"{text}+0000", "%Y-%m-%d%z")
-            return int(midnight.timestamp())
+            return midnight(datetime.date.fromisoformat(text))
         if match := _TIME.fullmatch(text):
             date, time, fraction, offset = match.groups()
             offset = "+0000" if offset in "Zz" else offset.replace(":", "")
@@ -169,6 +168,12 @@ def parse_since(text: str) -> int:
     raise SettingsError(
         f"'{printable(text, 60)}' is no date: write 2026-03-01 or 2026-03-01T12:00:00Z"
     )
+
+
+def midnight(day: datetime.date) -> int:
+    """Seconds UTC of the beginning of a day, UTC."""
+    moment = datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.timezone.utc)
+    return int(moment.timestamp())
 
 
 def parse_token(text: str) -> str:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
-from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Final
 
 from quaycache.cached import CachedQuayClient
 from quaycache.client import QuayClient
 from quaycache.errors import SettingsError
 from quaycache.fanout import FanOut
-from quaycache.query import Query, parse_query
+from quaycache.query import Query, midnight, parse_query
 from quaycache.store.disk import DiskStore
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from quaycache.events import Listener
     from quaycache.freshness import Policy
     from quaycache.model import Resolution
@@ -97,10 +98,6 @@ def resolve_quay_uri(
     Raises:
         As `resolve`.
     """
-    since_ts = None
-    if since is not None:
-        midnight = datetime(since.year, since.month, since.day, tzinfo=timezone.utc)
-        since_ts = int(midnight.timestamp())
-    query = Query(namespace, repo_glob, tag, since_ts, token)
+    query = Query(namespace, repo_glob, tag, None if since is None else midnight(since), token)
     resolution = resolve([query], client=client, max_workers=max_workers, cache_dir=cache_dir)
     return [(image.registry, image.repository, image.tag) for image in resolution.images]

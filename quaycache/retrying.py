@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ from quaycache.errors import (
     QuayAPIError,
     RateLimitedError,
     ServerError,
+    SettingsError,
     TransportError,
     UnexpectedStatusError,
 )
@@ -61,6 +63,9 @@ class RetryingTransport:
         timeout: seconds without any success after which a refused request is given up.
         rate_limit: requests a second over all threads; None means as fast as the server takes.
         ssl_context: how to verify the server; None means the environment's authorities.
+
+    Raises:
+        SettingsError: a number cannot be used.
     """
 
     def __init__(
@@ -72,6 +77,12 @@ class RetryingTransport:
         rate_limit: float | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
+        if retries < 0:
+            raise SettingsError(f"retries must be 0 or more, not {retries}")
+        if not 0 <= timeout < math.inf:
+            raise SettingsError(f"timeout must be 0 seconds or more, and finite, not {timeout}")
+        if rate_limit is not None and not 0 < rate_limit < math.inf:
+            raise SettingsError(f"rate_limit must be more than 0, and finite, not {rate_limit}")
         self._api_base = api_base
         self._retries = retries
         self._timeout = timeout

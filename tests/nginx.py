@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +10,7 @@ from pathlib import Path
 import trustme
 
 from quaycache.testing import EmbeddedQuay
-
-_PATHS = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+from tests import programs
 
 _CONFIGURATION = """
 daemon off;
@@ -54,6 +48,7 @@ http {{
             proxy_set_header Connection "";
             proxy_set_header Host $host;
         }}
+        {locations}
     }}
 }}
 """
@@ -69,11 +64,6 @@ class Nginx:
     ca_file: str
 
 
-def program() -> str | None:
-    """The path of nginx, or None."""
-    return shutil.which("nginx", path=_PATHS)
-
-
 @contextmanager
 def nginx_before(
     quay: EmbeddedQuay,
@@ -82,6 +72,8 @@ def nginx_before(
     http2: bool = True,
     limits: str = QUAYS_LIMITS,
     address_rate: int = 10,
+    host: str = "127.0.0.1",
+    locations: str = "",
 ) -> Iterator[Nginx]:
     """nginx on loopback while the body runs.
 
@@ -89,21 +81,21 @@ def nginx_before(
         directory: for its configuration and files.
         http2: whether it speaks HTTP/2 at all.
         limits: ``limit_req`` directives; the zone ``address`` has `address_rate` requests a second.
+        host: of its certificate.
+        locations: more of them beside ``/api/``.
     """
-    found = program()
+    found = programs.find("nginx")
     if found is None:
         raise FileNotFoundError("nginx is not installed")
     # What ends connections here is nginx; the server behind it keeps them.
     quay.configure(close_http1=False, connection_requests=None, idle_timeout=None)
     authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
+    certificate = authority.issue_cert(host)
     certificate.private_key_pem.write_to_path(directory / "key.pem")
     for number, part in enumerate(certificate.cert_chain_pems):
         part.write_to_path(directory / "chain.pem", append=number > 0)
     authority.cert_pem.write_to_path(directory / "ca.pem")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = programs.free_port()
     configuration = directory / "nginx.conf"
     configuration.write_text(
         _CONFIGURATION.format(
@@ -114,26 +106,9 @@ def nginx_before(
             keepalive="" if http2 else "keepalive_timeout 0;",
             limits=limits,
             address_rate=address_rate,
+            locations=locations,
         )
     )
-    process = subprocess.Popen(
-        [found, "-e", str(directory / "error.log"), "-c", str(configuration)],
-        stdin=subprocess.DEVNULL,
-    )
-    try:
-        _wait_until_it_listens(process, port)
+    command = [found, "-e", str(directory / "error.log"), "-c", str(configuration)]
+    with programs.running(command, port):
         yield Nginx(f"https://127.0.0.1:{port}", str(directory / "ca.pem"))
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
-    until = time.monotonic() + 30
-    while process.poll() is None and time.monotonic() < until:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            continue
-        return
-    raise RuntimeError("nginx does not listen")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from quaycache import (
     RateLimitedError,
     Repository,
     ServerError,
+    SettingsError,
     TransportError,
     UnexpectedStatusError,
 )
@@ -392,3 +394,12 @@ class TestConnections:
         embedded_quay.configure(http2=False)
         assert len(names(client)) == 3
         assert client.tag_answer("kolla", "r0", "latest").tag is not None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"retries": -1}, {"timeout": -1.0}, {"rate_limit": 0.0}, {"rate_limit": float("nan")}],
+)
+def test_numbers_that_cannot_be_used(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        QuayClient(**wrong)

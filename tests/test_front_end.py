@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,7 +11,8 @@ import pytest
 
 from quaycache import QuayClient, resolve
 from quaycache.testing import EmbeddedQuay
-from tests.nginx import nginx_before, program
+from tests import programs
+from tests.nginx import nginx_before
 
 BY_ADDRESS = "limit_req zone=address burst=25 nodelay;"
 
@@ -22,8 +22,7 @@ MakeFrontEnd = Callable[..., QuayClient]
 @pytest.fixture
 def behind(embedded_quay: EmbeddedQuay, tmp_path: Path) -> Iterator[MakeFrontEnd]:
     """Makes a client that talks to the embedded Quay through nginx."""
-    if program() is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("nginx is not installed")
+    programs.required("nginx")
     with ExitStack() as stack:
 
         def make(**options: object) -> QuayClient:

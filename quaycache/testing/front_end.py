@@ -162,8 +162,11 @@ class FrontEnd:
             return _NOT_FOR_BROWSERS
         query = asked.query
         if asked.endpoint is Endpoint.LISTING:
-            if self.settings.repeat_first_page:
-                query = {name: query[name] for name in query if name != "next_page"}
+            ignored = {
+                "next_page": self.settings.repeat_first_page,
+                "last_modified": not self.settings.last_modified,
+            }
+            query = {name: query[name] for name in query if not ignored.get(name)}
             return self.api.listing(query, token)
         if asked.endpoint is Endpoint.TAGS:
             lag = self.settings.replica_lag

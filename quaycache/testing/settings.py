@@ -132,6 +132,7 @@ class Settings:
         retry_after: sent with every 429 and 503, as it is; None sends none, like Quay.
         date: whether answers have a ``date``.
         date_skew: seconds that ``date`` is ahead of the registry's clock.
+        last_modified: whether the listing says it when asked; other servers and old ones do not.
         replica_lag: seconds that the database behind the tag endpoint is behind.
         repeat_first_page: whether the listing takes every page token for a bad one.
         ignore_tokens: whether every bearer token is taken for a bad one.
@@ -151,6 +152,7 @@ class Settings:
     retry_after: str | None = None
     date: bool = True
     date_skew: float = 0.0
+    last_modified: bool = True
     replica_lag: float = 0.0
     repeat_first_page: bool = False
     ignore_tokens: bool = False

@@ -91,7 +91,7 @@ class Histories(RuleBasedStateMachine):
         offset=st.sampled_from([-50_000.0, 0.0, 50_000.0]),
         elapsed=st.sampled_from([0.0, 0.4]),
         unsteady=st.sampled_from([False, False, True]),
-        poisoned=st.sampled_from([False, False, True]),
+        poisoned=st.sampled_from([False, True]),
         silent=st.sampled_from([False, False, False, True]),
     )
     def begin(
@@ -240,6 +240,14 @@ class Histories(RuleBasedStateMachine):
         finally:
             self.client.break_after = None
         self.check(tag, resolved)
+
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
+    def resolve_after_a_repository_was_hidden(self, tag: str, name: str) -> None:
+        """What was stored about it is void, although a walk shows it again later."""
+        self.time_passes_and_resolve(tag, 1.0)
+        self.something_happens("hide", name, tag, 1, 0)
+        self.time_passes_and_resolve(tag, self.policy.ttl)
+        self.something_happens("show", name, tag, 1, 0)
 
     @rule(tag=st.sampled_from(TAGS))
     def resolve_after_a_walk_that_broke_off(self, tag: str) -> None:
