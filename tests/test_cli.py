@@ -290,6 +290,7 @@ class TestInterrupt:
         assert kolla.counters().tag == 16
 
 
+@pytest.mark.slow
 def test_demo(command: Command) -> None:
     done = command("demo", "-j", "32")
     assert (done.code, done.err) == (0, "")

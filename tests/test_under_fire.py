@@ -32,6 +32,7 @@ QUERY = "quay://kolla/*:latest"
 
 
 class TestStorm:
+    @pytest.mark.slow
     def test_20000_requests_of_64_workers(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:

@@ -15,7 +15,7 @@ from tests.cached.conftest import MAX_AGE, POLICY, TTL, Site
 class TestCost:
     """P pages of a listing, n repositories, k changed since."""
 
-    @pytest.mark.parametrize("n", [1000, 5000])
+    @pytest.mark.parametrize("n", [1000, pytest.param(5000, marks=pytest.mark.slow)])
     def test_every_kind_of_run(self, site: Site, n: int) -> None:
         pages, empty = n // 100, 10
         site.registry.populate("kolla", n - empty, every=2)

@@ -20,6 +20,7 @@ occystrap.main.cli = launcher_cli()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_it_passes(tmp_path: Path) -> None:
     (tmp_path / "launcher_in_place.py").write_text(PLUGIN)

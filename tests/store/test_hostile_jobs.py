@@ -21,7 +21,7 @@ from tests.conftest import Finished
 from tests.store.forgery import Index
 from tests.store.samples import database
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 Command = Callable[..., Finished]
 URI = "quay://kolla/*:v1"

@@ -68,6 +68,7 @@ class Writer:
         return {f"{self.name}-{line}-{number}" for line in lines for number in range(10)}
 
 
+@pytest.mark.slow
 def test_killed_writers_lose_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     directory = tmp_path / "cache"
     chance = random.Random(20)  # noqa: S311 - it is to repeat itself
