@@ -1,71 +1,146 @@
-"""The cold fan-out beside occystrap: the same question, the same server, one run.
+"""Cold resolves: the law T = a + b n / j, and the peers beside it.
 
-    python -m benchmarks.fanout [--repositories N] [--workers J,J] [--latency SECONDS] [--rounds R]
+    python -m benchmarks.fanout [--quick]
 
-The server is the embedded Quay in a process of its own, over HTTP/2 and TLS on loopback; the
-contenders take turns. The best possible time is the listing, then ceil(n/j) rounds of checks.
+n repositories, j workers. The server is the embedded Quay in a process of its own, over HTTP/2 and
+TLS on loopback, with a fixed latency for every answer. The best possible time is that of the
+listing, one page after the other, and of ceil(n / j) rounds of checks beside it.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 
-from benchmarks.contenders import NAMESPACE, TAG, Measurement, installed, machine, measure
-from quaycache.testing import Counters, EmbeddedQuay
+from benchmarks.measuring import Measurement, Summary, fill, machine, measure, versions
+from benchmarks.report import Result, alone, heading, table
+from quaycache.testing import EmbeddedQuay
+
+_PEERS = ("quaycache", "occystrap", "httpx, threads", "requests", "aiohttp", "pycurl multi")
+_ONE_BY_ONE = "one by one"
 
 
-def main() -> None:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fanout")
-    parser.add_argument("--repositories", type=int, default=500)
-    parser.add_argument("--workers", default="4,16,64", help="comma-separated")
-    parser.add_argument("--latency", type=float, default=0.1, help="seconds")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    n, latency, rounds = options.repositories, options.latency, options.rounds
-    versions = installed()
-    print(
-        f"cold resolve, n = {n}, latency {latency * 1000:.0f} ms, medians of {rounds} (range);",
-        f"{machine()},",
-        ", ".join(f"{name} {number}" for name, number in versions.items()),
-    )
-    print(
-        "  j  contender   best possible        wall clock (range)  efficiency"
-        "  requests  connections  CPU/request   peak"
-    )
+def best(n: int, workers: int, latency: float) -> float:
+    """The best possible time of a cold run, seconds."""
+    pages = math.ceil(n / 100)
+    return latency * max(pages + 1, 1 + math.ceil(n / workers))
+
+
+def run(quick: bool) -> Result:
+    """Measure, and print the tables."""
+    latency = 0.02 if quick else 0.1
     with EmbeddedQuay() as quay:
-        quay.registry.populate(NAMESPACE, n, tag=TAG)
-        quay.configure(latency=latency)
-        for workers in map(int, options.workers.split(",")):
-            pages = math.ceil(n / 100)
-            best = latency * max(pages + 1, 1 + math.ceil(n / workers))
-            runs: dict[str, list[tuple[Measurement, Counters]]] = {name: [] for name in versions}
-            for _ in range(rounds):
-                for name in versions:
-                    quay.reset_counters()
-                    taken = measure(name, quay.url, quay.ca_file, workers)
-                    runs[name].append((taken, quay.counters()))
-            for name in versions:
-                print(_row(workers, name, best, runs[name], n))
+        law = _law(quay, latency, quick)
+        peers = _side_by_side(quay, latency, quick)
+    return {"latency": latency, "law": law, "peers": peers}
 
 
-def _row(
-    workers: int, name: str, best: float, runs: list[tuple[Measurement, Counters]], n: int
-) -> str:
-    walls = [taken.elapsed for taken, _ in runs]
-    wall = statistics.median(walls)
-    cpu = statistics.median(taken.cpu / counters.requests for taken, counters in runs)
-    wrong = sum(taken.found != n for taken, _ in runs)
-    taken, counters = runs[-1]
+def _law(quay: EmbeddedQuay, latency: float, quick: bool) -> Result:
+    rounds = 1 if quick else 3
+    cases = [(n, j, rounds) for n in (100, 500, 1000) for j in (4, 8, 16, 32, 64)]
+    cases = [(100, 1, 1), (100, 2, 1), *cases]
+    if quick:
+        cases = [(100, 8, 1), (100, 32, 1), (200, 8, 1), (200, 32, 1)]
+    heading(
+        f"cold, latency {latency * 1000:.0f} ms, medians of {rounds} (range); {machine()},"
+        f" quaycache {versions(['quaycache'])['quaycache']}"
+    )
+    rows, points = [], []
+    filled = 0
+    for n, workers, times in sorted(cases):
+        if n != filled:
+            fill(quay, n, latency)
+            filled = n
+        runs = [measure("quaycache", quay, workers) for _ in range(times)]
+        assert all(taken.found == n for taken in runs), runs
+        wall = Summary.of([taken.elapsed for taken in runs])
+        cpu = statistics.median(taken.cpu / taken.requests for taken in runs)
+        floor = best(n, workers, latency)
+        points.append({"n": n, "j": workers, "wall": wall, "best": floor, "cpu": cpu})
+        rows.append(
+            (
+                f"{n}",
+                f"{workers}",
+                f"{floor:.2f} s",
+                wall.seconds(),
+                f"{floor / wall.median:.2f}",
+                runs[-1].requests,
+                runs[-1].connections,
+                f"{cpu * 1000:.2f} ms",
+                f"{runs[-1].peak_kb / 1024:.0f} MB",
+            )
+        )
+    columns = ("n", "j", "best possible", "wall clock", "efficiency", "requests", "connections")
+    table((*columns, "CPU a request", "peak"), rows)
+    fit = _fit(points, latency)
+    print(
+        f"T = a + b n / j: a = {fit['a']:.3f} s, b = {fit['b']:.4f} s,"
+        f" b / latency = {fit['b_by_latency']:.3f}, R^2 = {fit['r_squared']:.4f}"
+    )
+    return {"points": points, "fit": fit}
+
+
+def _fit(points: list[Result], latency: float) -> dict[str, float]:
+    by_law = [point["n"] / point["j"] for point in points]
+    walls = [point["wall"].median for point in points]
+    b, a = statistics.linear_regression(by_law, walls)
+    r = statistics.correlation(by_law, walls)
+    return {"a": a, "b": b, "b_by_latency": b / latency, "r_squared": r * r}
+
+
+def _side_by_side(quay: EmbeddedQuay, latency: float, quick: bool) -> Result:
+    n, rounds = (60, 1) if quick else (500, 5)
+    workers_of = (8,) if quick else (4, 16, 64)
+    fill(quay, n, latency)
+    found = versions(_PEERS)
+    heading(
+        f"cold beside the peers, n = {n}, latency {latency * 1000:.0f} ms,"
+        f" medians of {rounds} (range), in turns; {machine()}; "
+        + ", ".join(f"{name} {number}" for name, number in found.items())
+    )
+    rows, result = [], []
+    alone_run = measure(_ONE_BY_ONE, quay, 1)
+    result.append(_summary(_ONE_BY_ONE, 1, [alone_run], n))
+    rows.append(_row(result[-1], latency, n))
+    for workers in workers_of:
+        runs: dict[str, list[Measurement]] = {name: [] for name in found}
+        for _ in range(rounds):
+            for name in found:
+                runs[name].append(measure(name, quay, workers))
+        for name in found:
+            result.append(_summary(name, workers, runs[name], n))
+            rows.append(_row(result[-1], latency, n))
+    columns = ("contender", "j", "wall clock", "efficiency", "requests", "connections")
+    table((*columns, "CPU a request", "peak", "failed runs"), rows)
+    return {"n": n, "versions": found, "runs": result}
+
+
+def _summary(name: str, workers: int, runs: list[Measurement], n: int) -> Result:
+    return {
+        "contender": name,
+        "j": workers,
+        "wall": Summary.of([taken.elapsed for taken in runs]),
+        "cpu": statistics.median(taken.cpu / max(1, taken.requests) for taken in runs),
+        "peak_kb": runs[-1].peak_kb,
+        "requests": runs[-1].requests,
+        "connections": runs[-1].connections,
+        "failed": sum(taken.found != n for taken in runs),
+    }
+
+
+def _row(of: Result, latency: float, n: int) -> tuple[object, ...]:
     return (
-        f"{workers:>3}  {name:<10}  {best:>11.2f} s  {wall:>8.2f} s ({min(walls):.2f}-"
-        f"{max(walls):.2f})  {best / wall:>10.2f}  {counters.requests:>8}"
-        f"  {counters.connections:>11}  {cpu * 1000:>8.2f} ms  {taken.peak_kb / 1024:>3.0f} MB"
-        + (f"  {wrong} FAILED" if wrong else "")
+        of["contender"],
+        of["j"],
+        of["wall"].seconds(),
+        f"{best(n, of['j'], latency) / of['wall'].median:.2f}",
+        of["requests"],
+        of["connections"],
+        f"{of['cpu'] * 1000:.2f} ms",
+        f"{of['peak_kb'] / 1024:.0f} MB",
+        of["failed"],
     )
 
 
 if __name__ == "__main__":
-    main()
+    alone(run)

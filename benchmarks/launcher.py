@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
-from benchmarks.contenders import NAMESPACE, machine
+from benchmarks.measuring import NAMESPACE, machine
 from quaycache.testing import EmbeddedQuay
 
 _URI = f"quay://{NAMESPACE}/*:nobodys"

@@ -1,72 +1,90 @@
-"""Behind nginx with Quay's limits, and with a limit by address: does it finish, and how fast?
+"""Behind nginx with Quay's limits, and with a limit by address: who finishes, and how fast?
 
-    python -m benchmarks.limits [--rounds R]
+    python -m benchmarks.limits [--quick]
 
 nginx has to be installed. The ideal time is what the limit allows at most: a burst at once, then
-the rate, or the time without a limit where that is longer. A contender that fails is counted.
+the rate, or the time without a limit where that is longer. A contender that fails is counted; what
+it does about a 429 is what its documentation does.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.contenders import NAMESPACE, TAG, installed, machine, measure
+from benchmarks.fanout import best
+from benchmarks.measuring import Measurement, fill, machine, measure, versions
+from benchmarks.report import Result, alone, heading, table
 from quaycache.testing import EmbeddedQuay
+from tests import programs
 from tests.nginx import QUAYS_LIMITS, nginx_before
 
+_PEERS = ("quaycache", "occystrap", "httpx, threads", "requests", "aiohttp", "pycurl multi")
 _LATENCY = 0.1
 _ADDRESS_RATE, _ADDRESS_BURST = 10, 25
 _BY_ADDRESS = f"limit_req zone=address burst={_ADDRESS_BURST} nodelay;"
 
 
-def main() -> None:
+def run(quick: bool) -> Result:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.limits")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    versions = installed()
-    print(
-        f"cold resolve behind nginx, latency {_LATENCY * 1000:.0f} ms,",
-        f"medians of {options.rounds}; {machine()},",
-        ", ".join(f"{name} {number}" for name, number in versions.items()),
+    if programs.find("nginx") is None:
+        print("\nlimits: nginx is not installed")
+        return {"skipped": "nginx is not installed"}
+    rounds = 1 if quick else 3
+    found = versions(_PEERS[:2] if quick else _PEERS)
+    cases: list[tuple[str, str, int, tuple[int, ...]]] = [
+        ("Quay's, by connection", QUAYS_LIMITS, 500, (16, 64)),
+        ("10/s by address", _BY_ADDRESS, 150, (4, 64)),
+    ]
+    if quick:
+        cases = [("Quay's, by connection", QUAYS_LIMITS, 150, (16,))]
+    heading(
+        f"cold behind nginx, latency {_LATENCY * 1000:.0f} ms, medians of {rounds}; {machine()}; "
+        + ", ".join(f"{name} {number}" for name, number in found.items())
     )
-    print("limit                      n   j  contender     ideal  wall clock  ratio  failed runs")
-    for n, limits, name, jobs in (
-        (500, QUAYS_LIMITS, "Quay's, by connection", (16, 64)),
-        (150, _BY_ADDRESS, "10/s by address", (4, 16, 64)),
-    ):
+    rows, results = [], []
+    for name, limits, n, jobs in cases:
         for workers in jobs:
-            for contender in versions:
-                runs = [_run(contender, n, limits, workers) for _ in range(options.rounds)]
-                finished = [elapsed for elapsed, failure in runs if failure is None]
-                ideal = _ideal(n, workers, by_address=limits is _BY_ADDRESS)
-                wall = statistics.median(finished) if finished else math.nan
-                print(
-                    f"{name:<22}  {n:>4}  {workers:>2}  {contender:<10}  {ideal:>6.2f} s"
-                    f"  {wall:>8.2f} s  {wall / ideal:>5.2f}  {len(runs) - len(finished)}",
-                    flush=True,
+            ideal = _ideal(n, workers, by_address=limits is _BY_ADDRESS)
+            for contender in found:
+                runs = [_run(contender, n, limits, workers) for _ in range(rounds)]
+                walls = [taken.elapsed for taken in runs if taken.found == n]
+                wall = statistics.median(walls) if walls else None
+                failed = len(runs) - len(walls)
+                results.append(
+                    {
+                        "limit": name,
+                        "n": n,
+                        "j": workers,
+                        "contender": contender,
+                        "ideal": ideal,
+                        "wall": wall,
+                        "failed": failed,
+                        "failure": next((r.failure for r in runs if r.failure), None),
+                    }
                 )
+                taken = "-" if wall is None else f"{wall:.2f} s"
+                ratio = "-" if wall is None else f"{wall / ideal:.2f}"
+                rows.append((name, n, workers, contender, f"{ideal:.2f} s", taken, ratio, failed))
+    columns = ("limit", "n", "j", "contender", "ideal", "wall clock", "ratio", "failed runs")
+    table(columns, rows)
+    return {"latency": _LATENCY, "rounds": rounds, "versions": found, "runs": results}
 
 
-def _run(contender: str, n: int, limits: str, workers: int) -> tuple[float, str | None]:
+def _run(contender: str, n: int, limits: str, workers: int) -> Measurement:
     # A new server and a new nginx each time: a limit remembers who has been there.
     with EmbeddedQuay() as quay, tempfile.TemporaryDirectory() as directory:
-        quay.registry.populate(NAMESPACE, n, tag=TAG)
-        quay.configure(latency=_LATENCY)
+        fill(quay, n, _LATENCY)
         with nginx_before(
             quay, Path(directory), limits=limits, address_rate=_ADDRESS_RATE
         ) as nginx:
-            taken = measure(contender, nginx.url, nginx.ca_file, workers)
-    wrong = None if taken.found == n else f"{taken.found} of {n}"
-    return taken.elapsed, taken.failure or wrong
+            return measure(contender, quay, workers, url=nginx.url, ca_file=nginx.ca_file)
 
 
 def _ideal(n: int, workers: int, *, by_address: bool) -> float:
-    unlimited = _LATENCY * max(math.ceil(n / 100) + 1, 1 + math.ceil(n / workers))
+    unlimited = best(n, workers, _LATENCY)
     if not by_address:
         return unlimited
     requests = n + math.ceil(n / 100)
@@ -74,4 +92,4 @@ def _ideal(n: int, workers: int, *, by_address: bool) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    alone(run)

@@ -7,6 +7,7 @@ Unknown fields are ignored; a field we need that is missing or wrong is a
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from quaycache.errors import MalformedResponseError
@@ -101,6 +102,7 @@ def parse_error_text(body: bytes) -> str:
     return ""
 
 
+@lru_cache(maxsize=4)  # many answers come in one second
 def parse_http_date(value: bytes | None) -> float | None:
     """Seconds UTC of an HTTP date; None if there is none or it is none."""
     if value is None:

@@ -27,6 +27,7 @@ from quaycache.payload import parse_error_text, parse_http_date, parse_retry_aft
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from tenacity import RetryCallState
 
@@ -115,8 +116,6 @@ class RetryingTransport:
                 it was tried, and why each time.
             Cancelled: the run was cancelled.
         """
-        import tenacity  # imports asyncio: half as long as a whole start without it
-
         transport = self._open()
         tries = _Tries(self._retries, self._timeout, self._pacer, retry_not_found)
 
@@ -140,17 +139,35 @@ class RetryingTransport:
             return response
 
         try:
-            return tenacity.Retrying(
-                retry=tries.may_pass,
-                wait=tries.wait,
-                stop=lambda state: run.cancelled.is_set() or tries.exhausted(state),
-                sleep=tenacity.sleep_using_event(run.cancelled),
-                reraise=True,
-            )(attempt)
+            try:
+                return attempt()
+            except QuayAPIError as error:
+                return self._again(attempt, error, tries, run)
         except QuayAPIError as error:
             if run.cancelled.is_set():
                 raise Cancelled("cancelled") from None
             raise tries.summary(subject, error) from None
+
+    def _again(
+        self, attempt: Callable[[], Response], failure: QuayAPIError, tries: _Tries, run: Run
+    ) -> Response:
+        """Repeat what has failed once, as long as it is worth it."""
+        import tenacity  # imports asyncio; and most requests do not fail
+
+        failures = [failure]
+
+        def attempt_again() -> Response:
+            if failures:
+                raise failures.pop()
+            return attempt()
+
+        return tenacity.Retrying(
+            retry=tries.may_pass,
+            wait=tries.wait,
+            stop=lambda state: run.cancelled.is_set() or tries.exhausted(state),
+            sleep=tenacity.sleep_using_event(run.cancelled),
+            reraise=True,
+        )(attempt_again)
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -162,7 +179,7 @@ class RetryingTransport:
     def _open(self) -> Transport:
         with self._lock:
             if self._transport is None:
-                from quaycache.transport import Transport  # httpx takes some 100 ms to import
+                from quaycache.transport import Transport  # ssl, for those who ask something
 
                 self._transport = Transport(self._api_base, ssl_context=self._ssl_context)
             return self._transport

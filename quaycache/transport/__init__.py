@@ -1,8 +1,9 @@
-"""HTTP/2 connections, leased one request at a time. The only package that imports httpx.
+"""HTTP/2 connections, leased one request at a time. The only package that imports h2 and httpx.
 
-A sync httpx client that threads share mixes up the streams of its HTTP/2 connection; with one
-request in flight on each connection it does not. So a request leases a whole connection, and the
-most recently used idle one first: few stay open, and those stay warm.
+A request leases a whole connection, and the most recently used idle one first: few stay open, those
+stay warm, and nothing is locked while a request is under way. Quay counts its limit by connection.
+`http2` is the way to nearly every Quay; `over_httpx` the way through a proxy, and to a server that
+speaks HTTP/1.1 alone.
 """
 
 from quaycache.transport.connection import Response as Response

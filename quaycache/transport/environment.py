@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
+import ssl
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
-from urllib.request import getproxies, proxy_bypass
-
-import httpx
 
 from quaycache.errors import SettingsError
 from quaycache.names import printable
 
 if TYPE_CHECKING:
-    import ssl
+    import httpx
 
     from quaycache.api_base import ApiBase
 
@@ -24,10 +23,16 @@ def environment_proxy(api_base: ApiBase) -> httpx.Proxy | None:
     Raises:
         SettingsError: it names one that cannot be used. The message does not hold its password.
     """
+    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None  # without two large imports; elsewhere the system's settings count, too
+    from urllib.request import getproxies, proxy_bypass
+
     proxies = getproxies()
     url = proxies.get(api_base.scheme) or proxies.get("all")
     if not url or proxy_bypass(f"{api_base.host}:{api_base.port}"):
         return None
+    import httpx
+
     name = f"{api_base.scheme}_proxy or all_proxy"
     if "://" not in url:
         url = f"http://{url}"
@@ -51,8 +56,13 @@ def environment_ssl_context() -> ssl.SSLContext:
     Raises:
         SettingsError: they cannot be loaded.
     """
+    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     try:
-        return httpx.create_ssl_context()
+        if file or directory:
+            return ssl.create_default_context(cafile=file or None, capath=directory or None)
+        import certifi
+
+        return ssl.create_default_context(cafile=certifi.where())
     except (OSError, ValueError) as error:
         named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
         raise SettingsError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from quaycache.errors import Cancelled, QuaycacheError, TransportError
 from quaycache.names import printable
-from quaycache.transport.connection import Connection, Response
+from quaycache.transport.connection import Connection, NotHttp2Error, Response
 from quaycache.transport.environment import environment_proxy, environment_ssl_context
 
 if TYPE_CHECKING:
@@ -36,13 +36,14 @@ class Transport:
     """
 
     def __init__(self, api_base: ApiBase, *, ssl_context: ssl.SSLContext | None = None) -> None:
-        self._origin = f"{api_base.scheme}://{api_base.registry}"
+        self._api_base = api_base
         self._proxy = environment_proxy(api_base)
         self._host = api_base.registry
         if self._proxy is not None:
             self._host += f" through the proxy {printable(self._proxy.url.host)}"
         # One for all connections: building one costs some 20 ms.
         self._ssl_context = ssl_context or environment_ssl_context()
+        self._directly = self._proxy is None and api_base.scheme == "https"
         self._changed = threading.Condition()
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -70,17 +71,21 @@ class Transport:
         healthy = False
         try:
             with run.abortable(connection):
-                response, version = connection.get(f"{self._origin}{target}", headers, run)
+                response, over_http2 = connection.get(target, headers, run)
             healthy = True
         except QuaycacheError:
             raise
-        except Exception as error:  # noqa: BLE001 - hostile frames raise far more than httpx.HTTPError
+        except Exception as error:  # noqa: BLE001 - hostile frames raise nearly anything
             if run.cancelled.is_set():
                 raise Cancelled("cancelled") from None
-            raise TransportError(connection.describe(error, self._host)) from None
+            if not isinstance(error, NotHttp2Error):
+                raise TransportError(connection.describe(error, self._host)) from None
+            self._directly = False
         finally:
             self._give_back(connection, healthy)
-        if version == b"HTTP/1.1":
+        if not healthy:
+            return self.get(target, headers, run, fresh=True)
+        if not over_http2:
             self._limit = MAX_HTTP1_IN_FLIGHT
         return response
 
@@ -102,10 +107,10 @@ class Transport:
             connection = None
             while self._idle and not fresh and connection is None:
                 connection = self._idle.pop()
-                if connection.is_readable():
+                if connection.has_ended():
                     dead.append(connection)
                     connection = None
-            connection = connection or Connection(self._ssl_context, self._proxy)
+            connection = connection or self._new()
             connection.leased()
             self._busy.add(connection)
             if not self._watched:
@@ -114,6 +119,17 @@ class Transport:
         for one in dead:
             one.close()
         return connection
+
+    def _new(self) -> Connection:
+        """A connection that is yet to be made, by what has to be imported for it."""
+        if self._directly:
+            from quaycache.transport.http2 import Http2Connection
+
+            return Http2Connection(self._api_base, self._ssl_context)
+        from quaycache.transport.over_httpx import HttpxConnection
+
+        origin = f"{self._api_base.scheme}://{self._api_base.registry}"
+        return HttpxConnection(origin, self._ssl_context, self._proxy)
 
     def _give_back(self, connection: Connection, healthy: bool) -> None:
         with self._changed:

@@ -1,0 +1,16 @@
+"""occystrap's own function, as its command calls it."""
+
+from __future__ import annotations
+
+from occystrap import quay
+
+from benchmarks.peers import Question
+
+
+def answer(question: Question) -> int:
+    """How many repositories carry the tag."""
+    quay.QUAY_API_BASE = question.url
+    found = quay.resolve_quay_uri(
+        question.namespace, "*", question.tag, max_workers=question.workers
+    )
+    return len(found)

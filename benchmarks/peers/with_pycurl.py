@@ -1,0 +1,70 @@
+"""libcurl's multi interface: one thread, C code, HTTP/2; the practical floor of a machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from io import BytesIO
+from typing import Any
+
+import pycurl
+
+from benchmarks.peers import Question, walk
+
+
+def answer(question: Question) -> int:
+    """How many repositories carry the tag."""
+    one = _handle()
+
+    def get(url: str) -> dict[str, Any]:
+        body = _prepare(one, url)
+        one.perform()
+        return _answer(one, body)
+
+    waiting = deque(walk(question, get))
+    multi = pycurl.CurlMulti()
+    # A connection for each handle, as every other contender here has; and as Quay limits them.
+    multi.setopt(pycurl.M_PIPELINING, 0)
+    multi.setopt(pycurl.M_MAXCONNECTS, question.workers)
+    idle = [_handle() for _ in range(question.workers)]
+    bodies: dict[Any, BytesIO] = {}
+    found = 0
+    while waiting or bodies:
+        while waiting and idle:
+            handle = idle.pop()
+            bodies[handle] = _prepare(handle, question.check(waiting.popleft()))
+            multi.add_handle(handle)
+        multi.perform()
+        _, done, failed = multi.info_read()
+        if failed:
+            raise OSError(failed[0][2])
+        for handle in done:
+            multi.remove_handle(handle)
+            found += bool(_answer(handle, bodies.pop(handle))["tags"])
+            idle.append(handle)
+        if not done:
+            multi.select(1.0)
+    return found
+
+
+def _handle() -> Any:
+    handle = pycurl.Curl()
+    handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
+    handle.setopt(pycurl.CAINFO, os.environ["SSL_CERT_FILE"])
+    return handle
+
+
+def _prepare(handle: Any, url: str) -> BytesIO:
+    body = BytesIO()
+    handle.setopt(pycurl.URL, url)
+    handle.setopt(pycurl.WRITEDATA, body)
+    return body
+
+
+def _answer(handle: Any, body: BytesIO) -> dict[str, Any]:
+    status = handle.getinfo(pycurl.RESPONSE_CODE)
+    if status != 200:
+        raise OSError(f"HTTP {status}")
+    answer: dict[str, Any] = json.loads(body.getvalue())
+    return answer

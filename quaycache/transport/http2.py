@@ -1,0 +1,256 @@
+"""One HTTP/2 connection over TLS that carries one request at a time: sockets, `ssl` and h2.
+
+httpx does this too, and takes three times the processor's time for it, which with 64 workers is
+what they wait for: a client for everything builds URLs, models and streams, and locks what only one
+thread uses here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.settings
+from hpack import NeverIndexedHeaderTuple
+
+from quaycache.transport import connection
+from quaycache.transport.connection import (
+    CONNECT_TIMEOUT,
+    KEEPALIVE,
+    MAX_BODY,
+    MAX_REQUESTS,
+    READ_TIMEOUT,
+    NotHttp2Error,
+    Response,
+)
+
+if TYPE_CHECKING:
+    from quaycache.api_base import ApiBase
+    from quaycache.run import Run
+
+_PROTOCOLS: Final = ["h2", "http/1.1"]
+
+# What comes is validated where it is used: a status and a few headers, whose values are parsed.
+_CONFIGURATION: Final = h2.config.H2Configuration(
+    client_side=True,
+    header_encoding=False,
+    validate_inbound_headers=False,
+    validate_outbound_headers=False,
+    normalize_outbound_headers=False,
+    normalize_inbound_headers=False,
+)
+
+_SETTINGS: Final = {
+    h2.settings.SettingCodes.ENABLE_PUSH: 0,
+    h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**20,
+    h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: 65536,
+}
+
+_CHUNK: Final = 65536
+
+
+class ConnectionEndedError(Exception):
+    """The server ended the connection, or the stream, before the answer was complete."""
+
+
+class Http2Connection:
+    """As `Connection`.
+
+    Args:
+        api_base: where to connect.
+        ssl_context: how to verify the server.
+    """
+
+    def __init__(self, api_base: ApiBase, ssl_context: ssl.SSLContext) -> None:
+        self._host, self._port = api_base.host, api_base.port
+        self._authority = api_base.registry.encode("ascii")
+        self._ssl_context = ssl_context
+        self.deadline = 0.0
+        self._requests = 0
+        self._idle_since = 0.0
+        self._h2 = h2.connection.H2Connection(_CONFIGURATION)
+        self._socket: socket.socket | None = None
+        self._tls: ssl.SSLSocket | None = None
+        self._ending = False
+        self._aborted = False
+        self._expired = False
+
+    def get(
+        self, target: str, headers: list[tuple[bytes, bytes]], run: Run
+    ) -> tuple[Response, bool]:
+        """As `Connection.get`.
+
+        Raises:
+            NotHttp2Error: nothing was sent.
+        """
+        started = time.monotonic()
+        tls = self._tls or self._connect(run)
+        run.count("requests")
+        self._requests += 1
+        stream = self._h2.get_next_available_stream_id()
+        self._h2.send_headers(
+            stream,
+            [
+                (b":method", b"GET"),
+                (b":scheme", b"https"),
+                (b":authority", self._authority),
+                # Each is another: kept in the table of the two sides, it would only push out those
+                # that are always the same.
+                NeverIndexedHeaderTuple(b":path", target.encode("ascii")),
+                *map(_header, headers),
+            ],
+            end_stream=True,
+        )
+        tls.sendall(self._h2.data_to_send())
+        status, fields, body = self._receive(tls, stream)
+        self._idle_since = time.monotonic()
+        return Response(status, fields, body, self._idle_since - started), True
+
+    def leased(self) -> None:
+        """As `Connection.leased`."""
+        self.deadline = time.monotonic() + connection.REQUEST_TIMEOUT
+
+    @property
+    def used_up(self) -> bool:
+        """As `Connection.used_up`."""
+        return self._ending or self._requests >= MAX_REQUESTS
+
+    def has_ended(self) -> bool:
+        """As `Connection.has_ended`."""
+        tls = self._tls
+        if tls is None:
+            return False
+        if self._ending or time.monotonic() - self._idle_since > KEEPALIVE:
+            return True
+        try:
+            # A late acknowledgement is no end.
+            while tls.pending() or select.select([tls], [], [], 0)[0]:
+                tls.settimeout(0)
+                self._take(tls.recv(_CHUNK))
+                tls.sendall(self._h2.data_to_send())
+        except ssl.SSLWantReadError:  # a record of TLS itself
+            pass
+        except Exception:  # noqa: BLE001 - hostile frames raise much
+            return True
+        tls.settimeout(READ_TIMEOUT)
+        return self._ending
+
+    def abort(self) -> None:
+        """As `Connection.abort`."""
+        self._aborted = True
+        self._cut()
+
+    def expire(self) -> None:
+        """As `Connection.expire`."""
+        self._expired = True
+        self.abort()
+
+    def close(self) -> None:
+        """As `Connection.close`."""
+        with contextlib.suppress(OSError):
+            if self._tls is not None and not self._aborted:
+                with contextlib.suppress(Exception):  # it is only polite
+                    self._h2.close_connection()
+                    self._tls.settimeout(0)
+                    self._tls.send(self._h2.data_to_send())
+            for one in (self._tls, self._socket):
+                if one is not None:
+                    one.close()
+
+    def describe(self, error: Exception, host: str) -> str:
+        """As `Connection.describe`."""
+        if self._expired:
+            return connection.expired(host)
+        if self._tls is None:
+            if isinstance(error, TimeoutError):
+                return connection.not_connected_in_time(host)
+            return connection.not_connected(str(error), host)
+        if isinstance(error, TimeoutError):
+            return connection.silent(host)
+        return connection.broken(error, host)
+
+    def _connect(self, run: Run) -> ssl.SSLSocket:
+        plain = socket.create_connection((self._host, self._port), CONNECT_TIMEOUT)
+        self._socket = plain
+        if self._aborted:
+            self._cut()
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._ssl_context.set_alpn_protocols(_PROTOCOLS)
+        tls = self._ssl_context.wrap_socket(plain, server_hostname=self._host)
+        self._socket = tls
+        if tls.selected_alpn_protocol() != "h2":
+            raise NotHttp2Error
+        run.count("connections")
+        if self._aborted:
+            self._cut()
+        tls.settimeout(READ_TIMEOUT)
+        self._h2.local_settings = h2.settings.Settings(client=True, initial_values=_SETTINGS)
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(MAX_BODY)
+        self._tls = tls
+        return tls
+
+    def _receive(self, tls: ssl.SSLSocket, stream: int) -> tuple[int, dict[bytes, bytes], bytes]:
+        status, fields = 0, {}
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            for event in self._take(tls.recv(_CHUNK)):
+                if getattr(event, "stream_id", stream) != stream:
+                    continue
+                if isinstance(event, h2.events.DataReceived):
+                    size += len(event.data or b"")
+                    if size > MAX_BODY:
+                        raise connection.too_large()
+                    chunks.append(event.data or b"")
+                    self._h2.acknowledge_received_data(event.flow_controlled_length or 0, stream)
+                elif isinstance(event, h2.events.ResponseReceived):
+                    fields = {bytes(name).lower(): bytes(value) for name, value in event.headers}
+                    status = int(fields.pop(b":status"))
+                elif isinstance(event, h2.events.StreamEnded):
+                    self._flush(tls)
+                    return status, fields, b"".join(chunks)
+                elif isinstance(event, h2.events.StreamReset):
+                    raise ConnectionEndedError(f"the stream was reset ({_name(event.error_code)})")
+                elif isinstance(event, h2.events.ConnectionTerminated) and (
+                    event.last_stream_id is None or event.last_stream_id < stream
+                ):
+                    raise ConnectionEndedError(f"it was ended ({_name(event.error_code)})")
+            self._flush(tls)
+
+    def _take(self, data: bytes) -> Iterable[h2.events.Event]:
+        """What some bytes say."""
+        if not data:
+            raise ConnectionEndedError("the server closed it")
+        events = self._h2.receive_data(data)
+        if any(isinstance(event, h2.events.ConnectionTerminated) for event in events):
+            self._ending = True
+        return events
+
+    def _flush(self, tls: ssl.SSLSocket) -> None:
+        if data := self._h2.data_to_send():
+            tls.sendall(data)
+
+    def _cut(self) -> None:
+        # The plain socket's method: SSLSocket's own would pull the TLS state from under the reader.
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+def _header(field: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """A header; a secret one is kept in no table, and in no log of hpack's (RFC 7541, 7.1.3)."""
+    return NeverIndexedHeaderTuple(*field) if field[0] == b"authorization" else field
+
+
+def _name(code: h2.errors.ErrorCodes | int | None) -> str:
+    return code.name if isinstance(code, h2.errors.ErrorCodes) else f"error {code}"

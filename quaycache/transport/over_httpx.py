@@ -1,0 +1,150 @@
+"""A connection through a proxy, or to a server without HTTP/2: httpx knows both."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from quaycache.names import printable
+from quaycache.transport import connection
+from quaycache.transport.connection import (
+    CONNECT_TIMEOUT,
+    KEEPALIVE,
+    MAX_BODY,
+    MAX_REQUESTS,
+    READ_TIMEOUT,
+    Response,
+)
+
+if TYPE_CHECKING:
+    import ssl
+
+    from quaycache.run import Run
+
+_TIMEOUTS = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT).as_dict()
+
+
+class HttpxConnection:
+    """As `Connection`.
+
+    Args:
+        origin: ``scheme://host:port``.
+        ssl_context: how to verify the server.
+        proxy: None means none.
+    """
+
+    def __init__(self, origin: str, ssl_context: ssl.SSLContext, proxy: httpx.Proxy | None) -> None:
+        self._origin = origin
+        self._http = httpx.HTTPTransport(
+            verify=ssl_context,
+            http1=True,
+            http2=True,
+            limits=httpx.Limits(
+                max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE
+            ),
+            proxy=proxy,
+        )
+        self.deadline = 0.0
+        self._requests = 0
+        self._stream: Any = None
+        self._aborted = False
+        self._expired = False
+
+    def get(
+        self, target: str, headers: list[tuple[bytes, bytes]], run: Run
+    ) -> tuple[Response, bool]:
+        """As `Connection.get`."""
+
+        def trace(name: str, info: dict[str, Any]) -> None:
+            # Through a proxy, and for TLS, the stream of the later stage replaces the earlier.
+            if name.endswith(("connect_tcp.complete", "start_tls.complete")):
+                if name.endswith("connect_tcp.complete"):
+                    run.count("connections")
+                self._stream = info["return_value"]
+                if self._aborted:
+                    self._cut()
+
+        request = httpx.Request(
+            "GET",
+            f"{self._origin}{target}",
+            headers=headers,
+            extensions={"timeout": _TIMEOUTS, "trace": trace},
+        )
+        run.count("requests")
+        self._requests += 1
+        started = time.monotonic()
+        response = self._http.handle_request(request)
+        try:
+            body = _read(response)
+        finally:
+            response.close()
+        elapsed = time.monotonic() - started
+        fields = {name.lower(): value for name, value in response.headers.raw}
+        over_http2 = response.extensions.get("http_version") != b"HTTP/1.1"
+        return Response(response.status_code, fields, body, elapsed), over_http2
+
+    def leased(self) -> None:
+        """As `Connection.leased`."""
+        self.deadline = time.monotonic() + connection.REQUEST_TIMEOUT
+
+    @property
+    def used_up(self) -> bool:
+        """As `Connection.used_up`."""
+        return self._requests >= MAX_REQUESTS
+
+    def has_ended(self) -> bool:
+        """As `Connection.has_ended`: the server sent something, that it closes, most likely.
+
+        HTTP/2 in httpx does not look for that before it sends, and the request would fail.
+        """
+        return self._stream is not None and bool(self._stream.get_extra_info("is_readable"))
+
+    def abort(self) -> None:
+        """As `Connection.abort`."""
+        self._aborted = True
+        self._cut()
+
+    def expire(self) -> None:
+        """As `Connection.expire`."""
+        self._expired = True
+        self.abort()
+
+    def close(self) -> None:
+        """As `Connection.close`."""
+        self._http.close()
+
+    def describe(self, error: Exception, host: str) -> str:
+        """As `Connection.describe`."""
+        if self._expired:
+            return connection.expired(host)
+        if isinstance(error, httpx.ConnectTimeout):
+            return connection.not_connected_in_time(host)
+        if isinstance(error, httpx.ProxyError):
+            return f"the proxy refused to connect to {host}: {printable(str(error))}"
+        if isinstance(error, httpx.ConnectError):
+            return connection.not_connected(str(error), host)
+        if isinstance(error, httpx.TimeoutException):
+            return connection.silent(host)
+        return connection.broken(error, host)
+
+    def _cut(self) -> None:
+        # Closing the client does not wake a thread that reads; shutting the socket down does.
+        # The plain socket's method: SSLSocket's own would pull the TLS state from under the reader.
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+
+
+def _read(response: httpx.Response) -> bytes:
+    chunks = []
+    size = 0
+    for chunk in response.iter_raw():
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise connection.too_large()
+        chunks.append(chunk)
+    return b"".join(chunks)
