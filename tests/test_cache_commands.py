@@ -416,7 +416,8 @@ class TestCommands:
             damage(directory)
         if state == "foreign":
             (directory / "quaycache-1" / "cache.db").unlink()
-            sqlite3.connect(directory / "quaycache-1" / "cache.db").execute("CREATE TABLE t (x)")
+            with closing(sqlite3.connect(directory / "quaycache-1" / "cache.db")) as connection:
+                connection.execute("CREATE TABLE t (x)")
         done = command("cache", *arguments)
         assert "Traceback" not in done.err
         assert len(done.err.splitlines()) <= 1
