@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.report import save
 
-_ALL = ("startup", "staleness", "fanout", "limits", "scale")
+_ALL = ("startup", "staleness", "fanout", "limits", "fleet", "scale")
 
 
 def main() -> None:

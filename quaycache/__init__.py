@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from quaycache.errors import AuthenticationError as AuthenticationError
     from quaycache.errors import BadRequestError as BadRequestError
     from quaycache.errors import MalformedResponseError as MalformedResponseError
+    from quaycache.errors import MissingExtraError as MissingExtraError
     from quaycache.errors import NotFoundError as NotFoundError
     from quaycache.errors import NotStoredError as NotStoredError
     from quaycache.errors import PermissionDeniedError as PermissionDeniedError
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from quaycache.resolver import resolve as resolve
     from quaycache.resolver import resolve_quay_uri as resolve_quay_uri
     from quaycache.store.disk import DiskStore as DiskStore
+    from quaycache.store.redis import RedisStore as RedisStore
 
 _MODULES = {
     "cached": ("CachedQuayClient",),
@@ -64,6 +66,7 @@ _MODULES = {
         "AuthenticationError",
         "BadRequestError",
         "MalformedResponseError",
+        "MissingExtraError",
         "NotFoundError",
         "NotStoredError",
         "PermissionDeniedError",
@@ -96,6 +99,7 @@ _MODULES = {
     "query": ("Query", "parse_query"),
     "resolver": ("resolve", "resolve_quay_uri"),
     "store.disk": ("DiskStore",),
+    "store.redis": ("RedisStore",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from quaycache.model import Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from quaycache.model import StoredAnswer, TagAnswer
     from quaycache.store.keys import Scope
@@ -33,11 +33,15 @@ class AnswersView:
         """Take over what the store has, from other processes too, but for older answers."""
         loaded = store.load_answers(self._scope, self._tag)
         with self._lock:
-            for repository, answer in self.stored.items():
-                other = loaded.get(repository)
-                if other is None or other.checked_at < answer.checked_at:
-                    loaded[repository] = answer
-            self.stored = loaded
+            known, self.stored = self.stored, loaded
+            self._take_over(known)
+
+    def claim(self, store: Store, repositories: Collection[str]) -> Collection[str]:
+        """As `Store.claim`, and take over what it has of these repositories."""
+        claimed = store.claim(self._scope, self._tag, repositories)
+        with self._lock:
+            self._take_over(claimed.answers)
+        return claimed.by_others
 
     def learn(
         self, repository: str, answer: TagAnswer, stored: StoredAnswer | None, turn: int
@@ -75,3 +79,10 @@ class AnswersView:
                 answer = self.stored.get(repository)
                 if answer is not None and answer.checked_at <= until:
                     del self.stored[repository]
+
+    def _take_over(self, answers: Mapping[str, StoredAnswer]) -> None:
+        """Of two answers the newer is kept, and of one time what is stored already."""
+        for repository, answer in answers.items():
+            known = self.stored.get(repository)
+            if known is None or known.checked_at < answer.checked_at:
+                self.stored[repository] = answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from quaycache import freshness
@@ -86,6 +86,16 @@ class CachedRun:
             if answer is not None:
                 found[name] = answer
         return found
+
+    def claim(
+        self, namespace: str, tag: str, repositories: Mapping[str, Listed | None]
+    ) -> Collection[str]:
+        """Those that another process is about to ask about; what it has stored is taken over."""
+        if self._policy.mode is not Mode.NORMAL:
+            return ()
+        view = self._view(namespace, tag, load=False)
+        others = self._shared.claim(view, repositories)
+        return [name for name in others if self._learned(view, name, repositories[name]) is None]
 
     def tag_answer(
         self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None

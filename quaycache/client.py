@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from quaycache.api_base import DEFAULT_API_URL, parse_api_base
@@ -204,6 +204,15 @@ class QuayClient:
         """The answers that a page of the listing proves without a request, by repository."""
         absent = TagAnswer(None, page.checked_at, Provenance.PROVEN)
         return {row.name: absent for row in repositories if row.last_modified is None}
+
+    def claim(
+        self,
+        namespace: str,  # noqa: ARG002 - as above
+        tag: str,  # noqa: ARG002
+        repositories: Mapping[str, Listed | None],  # noqa: ARG002
+    ) -> Collection[str]:
+        """None: without a cache, nobody knows of others."""
+        return ()
 
     def tag_answer(
         self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import threading
 import time
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +15,7 @@ from quaycache.freshness import older_than
 from quaycache.lazy_logger import LazyLogger
 from quaycache.model import Failure, Listed, ListingPage, Resolution, TagAnswer
 from quaycache.run import Run
+from quaycache.turns import Request, Turns
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from quaycache.tag_client import BoundClient, TagClient
 
 LOG = LazyLogger(__name__)
-
-
-class _Request(NamedTuple):
-    """A question that waits for a worker."""
-
-    client: BoundClient
-    question: Question
-    turn: int
-    listed: Listed | None
 
 
 class _Outcome(NamedTuple):
@@ -67,8 +58,7 @@ class FanOut:
             self._emit = logged(self._emit, LOG)
         self._run = Run()
         self._executor: ThreadPoolExecutor | None = None
-        self._waiting: list[_Request] = []
-        self._waiting_lock = threading.Lock()
+        self._turns = Turns(self._run, max_workers)
         self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self._started = time.monotonic()
         self._under_way = 0
@@ -235,20 +225,12 @@ class FanOut:
 
             self._executor = ThreadPoolExecutor(self._max_workers, thread_name_prefix="quaycache")
         client = self._bound(question.asked.identity)
-        with self._waiting_lock:
-            self._waiting.append(_Request(client, question, check.turn, listed))
+        self._turns.add(Request(client, question, check.turn, listed))
         self._executor.submit(self._ask_one)
 
     def _ask_one(self) -> None:
-        """Answer one question that waits, in a worker's thread.
-
-        Any one: processes that start together on one cache share more of the work if each goes
-        about it in an order of its own.
-        """
-        from random import randrange
-
-        with self._waiting_lock:
-            request = self._waiting.pop(randrange(len(self._waiting)))  # noqa: S311 - no secret
+        """Answer one question that waits, in a worker's thread."""
+        request = self._turns.take()
         identity, tag = request.question.asked
         answer: TagAnswer | None = None
         failure: Exception | None = None

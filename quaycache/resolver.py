@@ -12,7 +12,7 @@ from quaycache.client import QuayClient
 from quaycache.errors import SettingsError
 from quaycache.fanout import FanOut
 from quaycache.query import Query, midnight, parse_query
-from quaycache.store.disk import DiskStore
+from quaycache.store.choice import store_at
 
 if TYPE_CHECKING:
     from datetime import date
@@ -33,6 +33,7 @@ def resolve(
     keep_going: bool = False,
     on_event: Listener | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    cache_url: str | None = None,
     policy: Policy | None = None,
 ) -> Resolution:
     """The repositories that carry the tags asked for.
@@ -47,12 +48,14 @@ def resolve(
         on_event: called with each event in `quaycache.events`, in this thread.
         cache_dir: a directory where answers are kept between calls, for this call alone; a program
             that calls often keeps a `CachedQuayClient` and passes that as `client`.
-        policy: how old an answer from `cache_dir` may be; None means `Policy()`.
+        cache_url: a Redis or Valkey instead: ``redis://host:port/db``; see `RedisStore`.
+        policy: how old an answer from the cache may be; None means `Policy()`.
 
     Raises:
         QueryError: a URI is wrong.
+        MissingExtraError: `cache_url` needs redis-py.
         SettingsError: `max_workers` is not positive; or `client` has a cache of its own, or there
-            is none at all, and `cache_dir` or `policy` asks for another.
+            is none at all, and another argument asks for one.
         QuayAPIError: the first failure; its ``repository`` names the one that failed, its
             ``partial`` holds what was found until then.
         ResolveInterrupted: Ctrl-C; ``partial`` as above.
@@ -63,13 +66,13 @@ def resolve(
     with ExitStack() as opened:
         if client is None:
             client = opened.enter_context(QuayClient())
-        if cache_dir is not None:
+        store = store_at(cache_dir, cache_url)
+        if store is not None:
             if not isinstance(client, QuayClient):
-                raise SettingsError("cache_dir is for a client without a cache of its own")
-            cached = CachedQuayClient(client, DiskStore(cache_dir), policy)
-            client = opened.enter_context(cached)
+                raise SettingsError("a cache is for a client without a cache of its own")
+            client = opened.enter_context(CachedQuayClient(client, store, policy))
         elif policy is not None:
-            raise SettingsError("a policy needs a cache_dir; a client's own cache has its own")
+            raise SettingsError("a policy needs a cache; a client's own cache has its own")
         return FanOut(client, max_workers, keep_going, on_event).run(wanted)
 
 
@@ -83,6 +86,7 @@ def resolve_quay_uri(
     *,
     client: TagClient | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    cache_url: str | None = None,
 ) -> list[tuple[str, str, str]]:
     """`resolve` for programs written against occystrap's function of this name.
 
@@ -90,7 +94,7 @@ def resolve_quay_uri(
         token: an OAuth application token.
         since: only tags that came to point at their digest at its midnight, UTC, or later.
         client: None means an anonymous client of quay.io for this call.
-        cache_dir: a directory where answers are kept between calls.
+        cache_dir, cache_url: where answers are kept between calls, as in `resolve`.
 
     Returns:
         ``('quay.io', 'namespace/repository', tag)``, ordered by repository.
@@ -99,5 +103,7 @@ def resolve_quay_uri(
         As `resolve`.
     """
     query = Query(namespace, repo_glob, tag, None if since is None else midnight(since), token)
-    resolution = resolve([query], client=client, max_workers=max_workers, cache_dir=cache_dir)
+    resolution = resolve(
+        [query], client=client, max_workers=max_workers, cache_dir=cache_dir, cache_url=cache_url
+    )
     return [(image.registry, image.repository, image.tag) for image in resolution.images]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from quaycache.answers_view import AnswersView
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from quaycache.store.keys import AnswerKey, Key, Scope
     from quaycache.store.protocol import Store
 
-# Between two reloads lies this many times what one takes.
-_RELOAD_SHARE: Final = 20
-
 
 class SharedAnswers:
     """Thread-safe.
@@ -35,10 +31,9 @@ class SharedAnswers:
         self.answers: Flights[TagAnswer] = Flights()
         self.walks: Flights[ListingPage] = Flights()
         self._store = store
-        self._batch = WriteBatch(store, margin, self._reload)
+        self._batch = WriteBatch(store, margin)
         self._lock = threading.Lock()
         self._turn = 0
-        self._reload_due = 0.0
         # A view lives as long as a run uses it.
         self._views: WeakValueDictionary[tuple[Scope, str], AnswersView] = WeakValueDictionary()
 
@@ -64,6 +59,10 @@ class SharedAnswers:
             view.reload(self._store)
         return view
 
+    def claim(self, view: AnswersView, repositories: Collection[str]) -> Collection[str]:
+        """As `Store.claim`: those repositories that another process is about to ask about."""
+        return view.claim(self._store, repositories)
+
     def load_answer(self, key: AnswerKey) -> StoredAnswer | None:
         """One answer, as the store has it at this moment."""
         self._batch.flush()
@@ -87,27 +86,12 @@ class SharedAnswers:
         """Remove the answers of repositories that are not listed, if checked by `until`."""
         self._batch.flush()
         self._store.keep_listed(scope, listed, until=until)
-        for view in self._views_of(scope):
+        with self._lock:
+            views = [view for (of, _), view in self._views.items() if of == scope]
+        for view in views:
             view.keep_listed(listed, until)
 
     def close(self) -> None:
         """Store what is pending and close the store."""
         self._batch.close()
         self._store.close()
-
-    def _reload(self) -> None:
-        """Take over what other processes have stored, so as not to ask for it too.
-
-        In a large namespace that takes long, and is done the less often.
-        """
-        began = time.monotonic()
-        if began < self._reload_due:
-            return
-        for view in self._views_of(None):
-            view.reload(self._store)
-        ended = time.monotonic()
-        self._reload_due = ended + _RELOAD_SHARE * (ended - began)
-
-    def _views_of(self, scope: Scope | None) -> list[AnswersView]:
-        with self._lock:
-            return [view for (of, _), view in self._views.items() if scope is None or of == scope]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -23,6 +23,18 @@ class BoundClient(Protocol):
         self, namespace: str, tag: str, repositories: Iterable[Repository], page: ListingPage
     ) -> dict[str, TagAnswer]:
         """Which of a page's repositories carry a tag, by name; those that need no request."""
+
+    def claim(
+        self, namespace: str, tag: str, repositories: Mapping[str, Listed | None]
+    ) -> Collection[str]:
+        """Say that these repositories are about to be asked about.
+
+        Those that somebody else has just said the same of are returned: they are better asked about
+        a little later, when the answers may be known.
+
+        Args:
+            repositories: and how they were listed; None if they were not.
+        """
 
     def tag_answer(
         self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None

@@ -1,10 +1,9 @@
-"""What was learned goes to the store in batches, so that a kill loses about a second of it."""
+"""What was learned goes to the store in batches, so that a kill loses little of it."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -12,24 +11,22 @@ if TYPE_CHECKING:
     from quaycache.store.keys import Key
     from quaycache.store.protocol import Store
 
-# Runs that start together share work from batch to batch: small ones let them share more of it.
-_BATCH_SIZE: Final = 32
-_BATCH_SECONDS: Final = 1.0
+# Runs that start together wait for what the others have learned.
+_BATCH_SIZE: Final = 16
+_BATCH_SECONDS: Final = 0.25
 
 
 class WriteBatch:
     """Entries on their way to a store. Thread-safe.
 
     Args:
-        store: gets them every few dozen entries and every second.
+        store: gets them every few entries, and several times a second.
         margin: seconds by which the server's clock may be ahead of the newest entry of a batch.
-        on_written: called after each batch, in the thread that wrote it.
     """
 
-    def __init__(self, store: Store, margin: float, on_written: Callable[[], None]) -> None:
+    def __init__(self, store: Store, margin: float) -> None:
         self._store = store
         self._margin = margin
-        self._on_written = on_written
         self._writing = threading.Lock()
         self._changed = threading.Condition()
         self._pending: dict[Key, Entry] = {}
@@ -75,7 +72,6 @@ class WriteBatch:
     def _write_when_due(self) -> None:
         while self._wait_until_due():
             self.flush()
-            self._on_written()
 
     def _wait_until_due(self) -> bool:
         """Wait for the next batch; False when there will be none."""

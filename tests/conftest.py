@@ -14,6 +14,7 @@ import pytest
 
 from quaycache import QuayClient
 from quaycache.testing import EmbeddedQuay
+from tests.redis_server import RedisServer, running_redis
 
 HANG_GUARD = 60.0
 
@@ -28,6 +29,21 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("QUAYCACHE_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    """One for all tests that do it no harm; who uses it empties it first."""
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(shared_redis: RedisServer) -> str:
+    """An empty database."""
+    with shared_redis.client() as client:
+        client.flushall()
+    return shared_redis.url
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quaycache.cli.commands import Command, Group
 from quaycache.cli.exits import SUCCESS
 from quaycache.cli.logs import show_logs
-from quaycache.cli.options import add_cache_dir, add_max_age, open_store
+from quaycache.cli.options import add_cache_place, add_max_age, open_store
 from quaycache.cli.output import format_size, format_time, say
 from quaycache.cli.parser import Options, Parser, UsageError, one_of
 from quaycache.errors import StoreError
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
-    from quaycache.store.disk import DiskStore
-    from quaycache.store.protocol import Description, Row
+    from quaycache.store.protocol import Description, Row, Store
 
 _GLOB: Final = "'kolla/nova-*:v1', or with the registry before it; * crosses /"
 
@@ -38,7 +37,7 @@ def group() -> Group:
         "quaycache cache",
         "See what is kept between runs, and tidy it.",
         {
-            "dir": ("Print the cache directory.", here, "dir_command"),
+            "dir": ("Print where the cache is.", here, "dir_command"),
             "info": ("Print what is kept of each namespace, and its size.", here, "info_command"),
             "list": ("Print the entries, or those that match GLOB.", here, "list_command"),
             "remove": ("Remove the entries that match GLOB.", here, "remove_command"),
@@ -50,7 +49,10 @@ def group() -> Group:
 
 def dir_command() -> Command:
     """``quaycache cache dir``."""
-    return Command(_parser("dir", "Print the cache directory."), _dir)
+    return Command(
+        _parser("dir", "Print where the cache is: its directory, or its URL without a password."),
+        _dir,
+    )
 
 
 def info_command() -> Command:
@@ -102,7 +104,7 @@ def clean_command() -> Command:
 
 def _parser(name: str, description: str) -> Parser:
     parser = Parser(f"quaycache cache {name}", description)
-    add_cache_dir(parser)
+    add_cache_place(parser)
     parser.add_option(
         "-o",
         "--output",
@@ -184,7 +186,7 @@ def _clean(options: Options) -> int:
     return _print(options, {"freed": freed}, [f"Removed {format_size(freed)} from {location}"])
 
 
-def _opened(options: Options) -> AbstractContextManager[DiskStore]:
+def _opened(options: Options) -> AbstractContextManager[Store]:
     show_logs(0, quiet=False)
     return closing(open_store(options))
 

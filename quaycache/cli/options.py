@@ -9,10 +9,12 @@ from quaycache.errors import SettingsError
 from quaycache.freshness import Mode, Policy
 from quaycache.lazy_logger import LazyLogger
 from quaycache.settings import parse_duration
+from quaycache.store.choice import store_at
 from quaycache.store.disk import DiskStore
 
 if TYPE_CHECKING:
     from quaycache.cli.parser import Options, Parser
+    from quaycache.store.protocol import Store
 
 LOG = LazyLogger(__name__)
 
@@ -35,12 +37,18 @@ def add_parallel(parser: Parser, default: int) -> None:
     )
 
 
-def add_cache_dir(parser: Parser) -> None:
-    """``--cache-dir``; its value is None if it was not given."""
+def add_cache_place(parser: Parser) -> None:
+    """``--cache-dir`` and ``--cache-url``, as `open_store` reads them."""
     parser.add_option(
         "--cache-dir",
         metavar="DIR",
         about="Keep answers there; by default in the platform's cache directory.",
+    )
+    parser.add_option(
+        "--cache-url",
+        metavar="URL",
+        about="Keep answers in a Redis or Valkey instead: redis://[user:password@]host:port/db,"
+        " rediss:// for TLS, unix:///path.",
     )
 
 
@@ -57,7 +65,7 @@ def add_max_age(parser: Parser) -> None:
 
 def add_cache_options(parser: Parser) -> None:
     """All of them, as `policy_of` and `store_for` read them."""
-    add_cache_dir(parser)
+    add_cache_place(parser)
     parser.add_flag("--no-cache", about="Keep nothing, and use nothing that is kept.")
     parser.add_option(
         "--ttl",
@@ -106,11 +114,11 @@ def policy_of(options: Options, command: str) -> Policy | None:
     )
 
 
-def store_for(options: Options, policy: Policy) -> DiskStore | None:
+def store_for(options: Options, policy: Policy) -> Store | None:
     """The store, or None if there is no place for one, which is a warning.
 
     Raises:
-        SettingsError: no directory has this name; or offline, there is no place for one.
+        MissingExtraError, SettingsError: as `open_store`; or offline, there is no place for one.
     """
     try:
         return open_store(options)
@@ -121,15 +129,24 @@ def store_for(options: Options, policy: Policy) -> DiskStore | None:
         return None
 
 
-def open_store(options: Options) -> DiskStore:
-    """The store in the directory of the options, or in the platform's.
+def open_store(options: Options) -> Store:
+    """The store in the directory or at the URL of the options, or in the platform's directory.
+
+    The command line beats the environment; there, and here, one of the two is enough.
 
     Raises:
-        NoHomeError: the platform has none, because the user has no home.
-        SettingsError: no directory has this name.
+        MissingExtraError: the URL needs redis-py.
+        NoHomeError: the platform has no directory, because the user has no home.
+        SettingsError: there are both, or one is wrong.
     """
-    if options.cache_dir is not None:
-        return DiskStore(options.cache_dir)
+    directory, url = options.cache_dir, options.cache_url
+    if directory is not None and url is not None:
+        given = options.on_command_line.intersection(("cache_dir", "cache_url"))
+        if len(given) != 1:
+            raise SettingsError("--cache-dir and --cache-url exclude each other")
+        directory, url = (directory, None) if "cache_dir" in given else (None, url)
+    if (store := store_at(directory, url)) is not None:
+        return store
     import platformdirs  # only where nobody says which directory
 
     try:

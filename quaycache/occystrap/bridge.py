@@ -13,6 +13,7 @@ from quaycache.cached import CachedQuayClient
 from quaycache.client import QuayClient
 from quaycache.errors import (
     AuthenticationError,
+    MissingExtraError,
     NotFoundError,
     PermissionDeniedError,
     QuayAPIError,
@@ -24,10 +25,11 @@ from quaycache.occystrap.logs import LOG, forwarded_logs
 from quaycache.query import Query, midnight, parse_token
 from quaycache.resolver import DEFAULT_WORKERS, resolve
 from quaycache.retrying import DEFAULT_RETRIES
-from quaycache.store.disk import DiskStore
+from quaycache.store.choice import store_at
 
 if TYPE_CHECKING:
     from quaycache.model import Resolution
+    from quaycache.store.protocol import Store
     from quaycache.tag_client import TagClient
 
 _DEFAULT_TTL: Final = Policy().ttl
@@ -47,6 +49,7 @@ def resolve_quay_uri(
     max_workers: int = DEFAULT_WORKERS,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
+    cache_url: str | None = None,
     cache_ttl: float = _DEFAULT_TTL,
     retries: int = DEFAULT_RETRIES,
     rate_limit: float | None = None,
@@ -66,6 +69,7 @@ def resolve_quay_uri(
         max_workers: how many tags are checked at once.
         cache_dir: a directory where answers are kept between calls; None means no cache. One that
             cannot be used costs a warning.
+        cache_url: a Redis or Valkey instead.
         cache_ttl: seconds for which an answer is used without a request.
         retries: how often one request is repeated.
         rate_limit: requests a second over all workers; None and, as there, 0 mean as fast as the
@@ -85,7 +89,7 @@ def resolve_quay_uri(
                 QuayClient(api_url=_api_url(), retries=retries, rate_limit=rate_limit or None)
             )
             client: TagClient = asking
-            store = _store(cache_dir)
+            store = _store(cache_dir or None, cache_url or None)
             if store is not None:
                 policy = Policy(ttl=cache_ttl)
                 client = opened.enter_context(CachedQuayClient(asking, store, policy))
@@ -168,12 +172,10 @@ def _warn_of_ignored_token(reason: str) -> None:
     )
 
 
-def _store(cache_dir: str | os.PathLike[str] | None) -> DiskStore | None:
-    if not cache_dir:
-        return None
+def _store(cache_dir: str | os.PathLike[str] | None, cache_url: str | None) -> Store | None:
     try:
-        return DiskStore(cache_dir)
-    except SettingsError as error:
+        return store_at(cache_dir, cache_url)
+    except (MissingExtraError, SettingsError) as error:
         LOG.warning("%s; running without a cache", error)
         return None
 

@@ -1,7 +1,8 @@
-"""occystrap's own command with two options more, on an unmodified occystrap.
+"""occystrap's own command with a few options more, on an unmodified occystrap.
 
-While one of its commands runs with ``--cache-dir``, ``occystrap.quay.resolve_quay_uri`` is the one
-of `quaycache.occystrap.bridge`; afterwards it is its own again. Nothing of it is changed on disk.
+While one of its commands runs with ``--cache-dir`` or ``--cache-url``,
+``occystrap.quay.resolve_quay_uri`` is the one of `quaycache.occystrap.bridge`; afterwards it is its
+own again. Nothing of it is changed on disk.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def main() -> NoReturn:
 
 
 def launcher_cli() -> click.Group:
-    """A copy of occystrap's click group that takes ``--cache-dir`` and ``--cache-ttl``.
+    """A copy of occystrap's click group that takes ``--cache-dir`` and its like.
 
     If occystrap's own takes ``--cache-dir``, it is that, untouched.
 
@@ -106,6 +107,12 @@ def _options() -> list[click.Option]:
             help="Directory for what quay:// URIs have resolved to (default: none is kept)",
         ),
         click.Option(
+            ["--cache-url"],
+            envvar="OCCYSTRAP_CACHE_URL",
+            metavar="URL",
+            help="Redis or Valkey for the same, redis://host:port/db (default: none)",
+        ),
+        click.Option(
             ["--cache-ttl"],
             envvar="OCCYSTRAP_CACHE_TTL",
             callback=seconds,
@@ -120,20 +127,23 @@ def _with_cache(callback: Callable[..., Any], quay: Any) -> Callable[..., Any]:
     """The group's own callback, and after it the exchange until its context is closed."""
 
     @functools.wraps(callback)
-    def run(*args: Any, cache_dir: str | None, cache_ttl: float, **kwargs: Any) -> Any:
+    def run(
+        *args: Any, cache_dir: str | None, cache_url: str | None, cache_ttl: float, **kwargs: Any
+    ) -> Any:
         import click
 
         # Imported now: occystrap's --verbose sets the level of the loggers that are there.
         from quaycache.occystrap.bridge import resolve_quay_uri
 
         result = callback(*args, **kwargs)
-        if cache_dir:
+        if cache_dir or cache_url:
             # Before 0.4.13 there are no retries and no rate limit, and -j is not passed on.
             settings = {name: kwargs[name] for name in ("retries", "rate_limit") if name in kwargs}
             resolve = functools.partial(
                 resolve_quay_uri,
                 max_workers=kwargs["parallel"],
                 cache_dir=cache_dir,
+                cache_url=cache_url,
                 cache_ttl=cache_ttl,
                 error=quay.QuayAPIError,
                 **settings,

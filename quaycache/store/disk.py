@@ -15,8 +15,9 @@ from quaycache.lazy_logger import LazyLogger
 from quaycache.names import printable
 from quaycache.store import plans
 from quaycache.store.faults import Damaged, Unusable, finding
+from quaycache.store.keys import AnswerKey
 from quaycache.store.layout import Layout
-from quaycache.store.protocol import Description, Pruned, Row
+from quaycache.store.protocol import Claimed, Description, Pruned, Row
 from quaycache.store.reader import START, Page
 from quaycache.store.removal import size_of
 from quaycache.store.session import Session, open_session
@@ -24,7 +25,7 @@ from quaycache.store.session import Session, open_session
 if TYPE_CHECKING:
     from quaycache.model import StoredAnswer, StoredListing
     from quaycache.store.entry import Entry
-    from quaycache.store.keys import AnswerKey, Key, Scope
+    from quaycache.store.keys import Key, Scope
     from quaycache.store.plans import Changes
     from quaycache.store.reader import Reader
 
@@ -88,6 +89,11 @@ class DiskStore:
     def load_answer(self, key: AnswerKey) -> StoredAnswer | None:
         """As `Store.load_answer`."""
         return self._read(lambda reader: reader.answer(key), None)
+
+    def claim(self, scope: Scope, tag: str, repositories: Collection[str]) -> Claimed:
+        """As `Store.claim`; nobody else's claims are known."""
+        keys = [AnswerKey(scope, tag, repository) for repository in repositories]
+        return Claimed(self._read(lambda reader: reader.some_answers(keys), {}), ())
 
     def load_listing(self, scope: Scope) -> StoredListing | None:
         """As `Store.load_listing`."""

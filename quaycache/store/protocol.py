@@ -24,6 +24,18 @@ class Row(NamedTuple):
     size: int
 
 
+class Claimed(NamedTuple):
+    """What `Store.claim` returns.
+
+    Attributes:
+        answers: what is stored of these repositories.
+        by_others: those that others have claimed a moment ago.
+    """
+
+    answers: dict[str, StoredAnswer]
+    by_others: Collection[str]
+
+
 class Pruned(NamedTuple):
     """What `Store.prune` dropped, or would drop.
 
@@ -65,6 +77,13 @@ class Store(Protocol):
 
     def load_answer(self, key: AnswerKey) -> StoredAnswer | None:
         """One answer."""
+
+    def claim(self, scope: Scope, tag: str, repositories: Collection[str]) -> Claimed:
+        """Say that the answers for these repositories are about to be asked for.
+
+        A claim holds for a moment. A store for one machine need not know of claims, and only tells
+        what it has.
+        """
 
     def load_listing(self, scope: Scope) -> StoredListing | None:
         """The listing of a namespace."""

@@ -133,6 +133,11 @@ class Reader:
         value = self._value(text, MAX_ANSWER)
         return None if value is None else decode_answer(text, key.tag, value)
 
+    def some_answers(self, keys: Iterable[AnswerKey]) -> dict[str, StoredAnswer]:
+        """Those that there are, by repository."""
+        found = ((key.repository, self.answer(key)) for key in keys)
+        return {repository: answer for repository, answer in found if answer is not None}
+
     def listing(self, scope: Scope) -> StoredListing | None:
         """As `Store.load_listing`."""
         text = encode_key(ListingKey(scope))

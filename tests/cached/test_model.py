@@ -12,10 +12,11 @@ import contextlib
 import tempfile
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 from unittest import mock
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -34,10 +35,13 @@ from quaycache.model import UNKNOWN, Listed, Provenance, StoredAnswer, Tag, TagA
 from quaycache.run import Run
 from quaycache.store.disk import DiskStore
 from quaycache.store.keys import ANONYMOUS, AnswerKey, Scope
+from quaycache.store.protocol import Store
+from quaycache.store.redis import RedisStore
 from quaycache.testing import answers
 from quaycache.testing.errors import RegistryError
 from quaycache.testing.registry import Registry
 from tests.cached.model_client import ModelClient
+from tests.redis_server import RedisServer
 
 NAMESPACE, TAGS = "kolla", ("v1", "v2")
 REPOSITORIES = ("a", "b", "c")
@@ -120,7 +124,7 @@ class Histories(RuleBasedStateMachine):
         clock = SimpleNamespace(time=self.local, monotonic=lambda: self.time)
         self.opened.enter_context(mock.patch.object(run, "time", clock))
         self.opened.enter_context(mock.patch.object(answers, "PAGE_SIZE", 2))
-        self.store = DiskStore(self.opened.enter_context(tempfile.TemporaryDirectory()))
+        self.store = self.open_store()
         self.cached = CachedQuayClient(cast("QuayClient", self.client), self.store, self.policy)
         self.opened.callback(self.cached.close)
         self.history: list[tuple[float, Truth]] = []
@@ -128,6 +132,9 @@ class Histories(RuleBasedStateMachine):
         for name in REPOSITORIES[:2]:
             self.model.push(NAMESPACE, name, "v1")
         self.record()
+
+    def open_store(self) -> Store:
+        return DiskStore(self.opened.enter_context(tempfile.TemporaryDirectory()))
 
     def teardown(self) -> None:
         if hasattr(self, "opened"):
@@ -472,10 +479,30 @@ class Histories(RuleBasedStateMachine):
         return self.time + self.offset
 
 
-Histories.TestCase.settings = settings(
+class HistoriesOnRedis(Histories):
+    """The same on the other store, which each example finds empty."""
+
+    url: ClassVar[str]
+
+    def open_store(self) -> Store:
+        store = RedisStore(self.url, retention=1e9)
+        store.clean()
+        return store
+
+
+@pytest.fixture
+def server_of_histories(shared_redis: RedisServer) -> None:
+    """The server that they are played on."""
+    HistoriesOnRedis.url = shared_redis.url
+
+
+SETTINGS = settings(
     max_examples=100,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+Histories.TestCase.settings = SETTINGS
+HistoriesOnRedis.TestCase.settings = SETTINGS
 TestHistories = Histories.TestCase
+TestHistoriesOnRedis = pytest.mark.usefixtures("server_of_histories")(HistoriesOnRedis.TestCase)

@@ -33,14 +33,18 @@ class RefusedError(Exception):
     """What the program that asks wants to have raised."""
 
 
-@pytest.fixture(params=[True, False], ids=["with a cache", "without"])
+@pytest.fixture(params=["cache_dir", "cache_url", "no cache"])
 def resolve(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Images]:
-    """The function, with a cache directory or without."""
-    cache_dir = tmp_path / "cache" if request.param else None
+    """The function, with either cache or without."""
+    cache: dict[str, Any] = {}
+    if request.param == "cache_dir":
+        cache["cache_dir"] = tmp_path / "cache"
+    elif request.param == "cache_url":
+        cache["cache_url"] = request.getfixturevalue("redis_url")
 
     def call(*arguments: Any, **options: Any) -> Images:
         return resolve_quay_uri(
-            *arguments, **{"cache_dir": cache_dir, "retries": 0, "error": RefusedError, **options}
+            *arguments, **{**cache, "retries": 0, "error": RefusedError, **options}
         )
 
     return call
@@ -280,12 +284,23 @@ class TestErrors:
         with pytest.raises(RefusedError, match=reason):
             resolve_quay_uri(*arguments, error=RefusedError, **options)
 
-    @pytest.mark.parametrize("directory", ["/dev/null/cache", "/\0"])
-    def test_a_cache_directory_that_cannot_be_used_is_a_warning(
-        self, embedded_quay: EmbeddedQuay, caplog: pytest.LogCaptureFixture, directory: str
+    @pytest.mark.parametrize(
+        "cache",
+        [
+            {"cache_dir": "/dev/null/cache"},
+            {"cache_dir": "/\0"},
+            {"cache_url": "redis://127.0.0.1:1"},
+            {"cache_url": "cache.example"},
+        ],
+    )
+    def test_a_cache_that_cannot_be_used_is_a_warning(
+        self,
+        embedded_quay: EmbeddedQuay,
+        caplog: pytest.LogCaptureFixture,
+        cache: dict[str, str],
     ) -> None:
         embedded_quay.registry.push("kolla", "nova-api", "latest")
-        found = resolve_quay_uri("kolla", "*", "latest", cache_dir=directory)
+        found = resolve_quay_uri("kolla", "*", "latest", **cache)  # type: ignore[arg-type]  # one of two
         assert found == images("nova-api")
         warnings = [r for r in caplog.records if r.levelno >= logging.WARNING]
         assert [record.name for record in warnings] == ["occystrap.quaycache"]

@@ -102,7 +102,7 @@ class TestOptions:
         from occystrap.main import cli as own_cli
 
         assert "--cache-dir" not in {name for option in own_cli.params for name in option.opts}
-        assert len(cli.params) == len(own_cli.params) + 2
+        assert len(cli.params) == len(own_cli.params) + 3
         assert cli.commands == own_cli.commands
         assert cli.commands is not own_cli.commands
 
@@ -127,6 +127,9 @@ class TestOptions:
         assert (seen["cache_dir"], seen["cache_ttl"]) == (str(tmp_path), 90.0)
         assert (seen["max_workers"], seen["token"]) == (7, "p")
         assert seen["arguments"] == ("kolla", "*", "v1")
+        url = "redis://cache.example"
+        assert invoke(cli, "--cache-url", url, "info", "quay://kolla/*:v1").exit_code == 0
+        assert (seen["cache_dir"], seen["cache_url"]) == (None, url)
         assert embedded_quay.counters().requests == 0
 
     def test_a_duration_that_is_none(self, launched: list[str]) -> None:

@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from quaycache.model import LastModified, StoredAnswer, StoredListing, Tag
-from quaycache.store.keys import AnswerKey, ListingKey, Scope
+from quaycache.store.entry import Entry
+from quaycache.store.keys import AnswerKey, Key, ListingKey, Scope
+from quaycache.store.protocol import Store
 
 SCOPE = Scope("https://quay.io/api/v1", "anon", "kolla")
 NOW = 1_795_000_000.0
@@ -38,6 +40,10 @@ def present(checked_at: float = NOW, tag: str = "v1", digest: str = DIGEST) -> S
 
 def listing(checked_at: float = NOW, **rows: LastModified) -> StoredListing:
     return StoredListing(rows or {"nova-api": int(NOW) - 5000}, checked_at, checked_at)
+
+
+def merge(store: Store, entries: Mapping[Key, Entry], latest: float = LATEST) -> None:
+    store.merge(entries, latest=latest)
 
 
 def database(directory: Path) -> Path:

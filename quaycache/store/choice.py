@@ -1,0 +1,28 @@
+"""Which store a user's words mean: a directory, or a server."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from quaycache.errors import SettingsError
+from quaycache.store.disk import DiskStore
+
+if TYPE_CHECKING:
+    from quaycache.store.protocol import Store
+
+
+def store_at(directory: str | os.PathLike[str] | None, url: str | None) -> Store | None:
+    """The store in a directory or at a URL; None if there is neither.
+
+    Raises:
+        MissingExtraError: the URL needs redis-py.
+        SettingsError: there are both, or one is wrong. The message does not hold the URL.
+    """
+    if directory is not None and url is not None:
+        raise SettingsError("a cache is in a directory or at a URL, not both")
+    if url is not None:
+        from quaycache.store.redis import RedisStore  # not cheap, and not for everybody
+
+        return RedisStore(url)
+    return None if directory is None else DiskStore(directory)

@@ -1,0 +1,146 @@
+"""A connection to a Redis or Valkey, and what may be said of it: never its password."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from quaycache.errors import MissingExtraError, SettingsError
+from quaycache.names import printable
+
+if TYPE_CHECKING:
+    import redis
+
+T = TypeVar("T")
+
+_WRONG_URL: Final = (
+    "the cache URL is wrong: write redis://[user:password@]host[:port][/db], rediss://... for TLS,"
+    " or unix:///path[?db=N]"
+)
+_OPTIONS: Final = frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_ERROR_CODE: Final = re.compile(r"[A-Z]{2,20}\b")
+
+# A command may take so many times as long as the server may be silent: what it sends may be long.
+_IN_ALL: Final = 5
+
+
+class RedisServer:
+    """Runs scripts and commands on a server. Thread-safe, and safe across a fork.
+
+    Args:
+        url: as of `RedisStore`.
+        wait: seconds that the server may be silent; one command may take five times as long.
+
+    Attributes:
+        location: the URL without user, password and options.
+
+    Raises:
+        MissingExtraError: redis-py is not installed.
+        SettingsError: the URL is wrong. The message holds none of it.
+    """
+
+    def __init__(self, url: str, wait: float) -> None:
+        self.location = _location(url)
+        self._wait = wait
+        self._client = _connected(url, wait)
+
+    def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """What a script returns, in one round trip.
+
+        Raises:
+            Exception: anything; `reason` says it in words.
+        """
+        return self.call(lambda client: client.eval(script, len(keys), *keys, *arguments))
+
+    def call(self, command: Callable[[redis.Redis], T]) -> T:
+        """What a command returns.
+
+        Raises:
+            Exception: as `run`.
+        """
+        overdue = threading.Timer(_IN_ALL * self._wait, self._client.connection_pool.disconnect)
+        overdue.daemon = True
+        overdue.start()
+        try:
+            return command(self._client)
+        except Exception:
+            if overdue.finished.is_set():
+                raise TimeoutError from None
+            raise
+        finally:
+            overdue.cancel()
+
+    def reason(self, error: Exception) -> str:
+        """Why a command failed, in words that are ours: a server's may quote the password."""
+        from redis import exceptions
+
+        if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
+            return f"it does not answer within {self._wait:g} s"
+        if isinstance(error, exceptions.AuthenticationError):
+            return "it refuses the user or the password"
+        if isinstance(error, exceptions.BusyLoadingError):
+            return "it is still starting"
+        if isinstance(error, (exceptions.ConnectionError, OSError)):
+            # The system's word on it; others come from the server.
+            cause = error if isinstance(error, OSError) else error.__context__
+            word = isinstance(cause, OSError) and printable(cause.strerror or str(cause))
+            return f"it cannot be reached{f' ({word})' if word else ''}"
+        if isinstance(error, exceptions.ReadOnlyError):
+            return "it is a read-only replica"
+        if isinstance(error, exceptions.OutOfMemoryError):
+            return "it is full"
+        if isinstance(error, exceptions.NoPermissionError):
+            return "it does not permit the user to run scripts on keys that begin with 'quaycache:'"
+        code = _ERROR_CODE.match(str(error))
+        if code is not None and code[0] == "WRONGTYPE":
+            return "somebody else has keys there that begin with 'quaycache:'"
+        return f"it fails ({code[0] if code else type(error).__name__})"
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+
+def _connected(url: str, wait: float) -> redis.Redis:
+    try:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            "a cache on Redis needs redis-py: pip install 'quaycache[redis]'"
+        ) from None
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=wait,
+            socket_connect_timeout=wait,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+    except Exception:  # noqa: BLE001 - its message may quote the password
+        raise SettingsError(_WRONG_URL) from None
+
+
+def _location(url: str) -> str:
+    """A URL as it may be shown."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        options = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+    except ValueError:
+        raise SettingsError(_WRONG_URL) from None
+    if not options.keys() <= _OPTIONS:
+        raise SettingsError(f"the cache URL has options other than {', '.join(sorted(_OPTIONS))}")
+    database = options.get("db", [parts.path.strip("/") if parts.scheme != "unix" else ""])[0]
+    if database and not (database.isascii() and database.isdigit() and len(database) < 6):
+        raise SettingsError(_WRONG_URL)
+    if parts.scheme == "unix" and parts.path and not host:
+        return f"unix://{printable(parts.path)}" + (f"?db={database}" if database else "")
+    if parts.scheme not in ("redis", "rediss") or not host:
+        raise SettingsError(_WRONG_URL)
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{printable(shown)}:{port or 6379}/{database or 0}"

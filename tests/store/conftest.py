@@ -1,0 +1,49 @@
+"""The places where a store can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from quaycache.store.disk import DiskStore
+from quaycache.store.protocol import Store
+from quaycache.store.redis import RedisStore
+from tests.store.samples import warnings
+
+# The samples' times stand still, and the day will come when they are old.
+FOR_EVER = 1e9
+
+
+class Place(NamedTuple):
+    """Where any number of stores share what they keep.
+
+    Attributes:
+        words: a directory and a URL, one of them empty; as arguments of a process.
+    """
+
+    words: tuple[str, str]
+
+    def open(self) -> Store:
+        """One store more; the caller closes it."""
+        directory, url = self.words
+        return RedisStore(url, retention=FOR_EVER) if url else DiskStore(directory)
+
+
+@pytest.fixture(params=["directory", "server"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Both kinds of it."""
+    if request.param == "directory":
+        return Place((str(tmp_path / "cache"), ""))
+    return Place(("", request.getfixturevalue("redis_url")))
+
+
+@pytest.fixture
+def store(place: Place, caplog: pytest.LogCaptureFixture) -> Iterator[Store]:
+    """A store that has nothing to complain about."""
+    store = place.open()
+    yield store
+    store.close()
+    assert warnings(caplog) == []

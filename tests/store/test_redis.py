@@ -1,0 +1,462 @@
+"""What a `RedisStore` promises beyond the contract: its keys, its bounds, its silence."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+import redis
+
+from quaycache.errors import SettingsError, StoreError
+from quaycache.store.entry import encode_entry
+from quaycache.store.keys import encode_key
+from quaycache.store.redis import RedisStore
+from tests.conftest import HANG_GUARD
+from tests.redis_server import RedisServer, running_redis
+from tests.store.conftest import FOR_EVER
+from tests.store.samples import (
+    LATEST,
+    LISTING_KEY,
+    NOW,
+    SCOPE,
+    absent,
+    finished,
+    key,
+    listing,
+    merge,
+    present,
+    warnings,
+)
+
+HASH = "quaycache:1|https://quay.io/api/v1|anon|kolla|v1|"
+LISTING_HASH = "quaycache:1|https://quay.io/api/v1|anon|kolla||"
+SECRET = "s3cret-pass-phrase"
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[redis.Redis]:
+    """What somebody else sees of the database."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[RedisStore]:
+    with closing(RedisStore(redis_url, retention=FOR_EVER)) as store:
+        yield store
+
+
+def names(server: redis.Redis) -> list[bytes]:
+    """Every key that there is."""
+    return list(server.scan_iter())
+
+
+def calls(server: redis.Redis) -> dict[str, int]:
+    """How often each command has been called."""
+    return {
+        name.removeprefix("cmdstat_"): statistics["calls"]
+        for name, statistics in server.info("commandstats").items()
+    }
+
+
+class TestLayout:
+    def test_one_hash_for_each_tag_under_one_prefix(
+        self, store: RedisStore, server: redis.Redis
+    ) -> None:
+        merge(store, {key(): present(), key("glance"): absent(), LISTING_KEY: listing()})
+        assert set(names(server)) == {
+            LISTING_HASH.encode(),
+            HASH.encode(),
+            b"quaycache:tags|1|https://quay.io/api/v1|anon|kolla|",
+        }
+        assert server.hgetall(HASH) == {
+            b"nova-api": encode_entry(encode_key(key()), present()),
+            b"glance": encode_entry(encode_key(key("glance")), absent()),
+        }
+
+    def test_a_load_is_one_round_trip(self, store: RedisStore, server: redis.Redis) -> None:
+        merge(store, {key(f"r{number}"): absent() for number in range(1000)})
+        server.config_resetstat()
+        assert len(store.load_answers(SCOPE, "v1")) == 1000
+        assert store.load_answer(key("r1")) == absent()
+        store.load_listing(SCOPE)
+        taken = calls(server)
+        assert taken["eval"] == 3
+        assert "evalsha" not in taken
+
+    def test_every_write_renews_the_time_to_live(self, redis_url: str, server: redis.Redis) -> None:
+        with closing(RedisStore(redis_url, retention=500.0)) as store:
+            merge(store, {key(): absent(time.time())})
+            for name in names(server):
+                assert 400 < server.ttl(name) <= 500
+                server.expire(name, 5)
+            merge(store, {key("glance"): absent(time.time())})
+            for name in names(server):
+                assert 400 < server.ttl(name) <= 500
+
+    def test_what_is_too_old_is_dropped_when_it_is_read(
+        self, redis_url: str, server: redis.Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        now = time.time()
+        with closing(RedisStore(redis_url, retention=500.0)) as store:
+            merge(store, {key(): absent(now), key("old"): absent(now - 600)})
+            assert list(store.load_answers(SCOPE, "v1")) == ["nova-api"]
+            assert server.hkeys(HASH) == [b"nova-api"]
+            merge(store, {key("old"): absent(now - 600), LISTING_KEY: listing(now - 600)})
+            assert store.load_answer(key("old")) is None
+            assert store.load_listing(SCOPE) is None
+            assert server.hkeys(HASH) == [b"nova-api"]
+            assert not server.exists(LISTING_HASH)
+        assert warnings(caplog) == []
+
+    def test_a_forked_process_has_connections_of_its_own(
+        self, store: RedisStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        merge(store, {key(): absent()})
+        child = os.fork()
+        if not child:
+            found = store.load_answer(key())
+            os._exit(0 if found == absent() else 1)
+        for _ in range(20):
+            assert store.load_answer(key()) == absent()
+        assert os.waitpid(child, 0)[1] == 0
+        assert warnings(caplog) == []
+
+
+class TestClaims:
+    def test_of_two_stores_one_claims(self, store: RedisStore, redis_url: str) -> None:
+        with closing(RedisStore(redis_url, retention=FOR_EVER)) as other:
+            assert set(store.claim(SCOPE, "v1", ["a", "b"]).by_others) == set()
+            assert set(other.claim(SCOPE, "v1", ["b", "c"]).by_others) == {"b"}
+            assert set(store.claim(SCOPE, "v1", ["a", "b", "c"]).by_others) == {"c"}
+            assert set(other.claim(SCOPE, "v2", ["a", "b"]).by_others) == set()
+            merge(store, {key("b"): absent()})
+            claimed = other.claim(SCOPE, "v1", ["a", "b"])
+            assert claimed.answers == {"b": absent()}
+            assert set(claimed.by_others) == {"a"}
+
+    def test_a_claim_ends(self, store: RedisStore, redis_url: str) -> None:
+        with closing(RedisStore(redis_url)) as other:
+            other.claim(SCOPE, "v1", ["a"])
+            until = time.monotonic() + HANG_GUARD
+            while store.claim(SCOPE, "v1", ["a"]).by_others:
+                assert time.monotonic() < until
+
+    @pytest.mark.parametrize("claim", [b"99999999999999 abc", b"1e999 abc", b"abc", b"\xff" * 500])
+    def test_a_claim_that_cannot_be_is_none(
+        self, store: RedisStore, server: redis.Redis, claim: bytes
+    ) -> None:
+        server.hset(HASH.replace("quaycache:", "quaycache:claims|"), "a", claim)
+        assert set(store.claim(SCOPE, "v1", ["a"]).by_others) == set()
+
+    def test_who_cannot_store_claims_nothing(self) -> None:
+        with (
+            running_redis("--maxmemory", "1") as server,
+            closing(RedisStore(server.url)) as one,
+            closing(RedisStore(server.url)) as other,
+        ):
+            for store in (one, other, one, other):
+                assert set(store.claim(SCOPE, "v1", ["a"]).by_others) == set()
+
+
+class TestHostileData:
+    @pytest.mark.parametrize(
+        "value",
+        [b"", b"x", b"x" * 36, b"\x80\x04." * 20, b"x" * 100_000, b"\xff" * 68],
+        ids=lambda value: f"{len(value)} bytes",
+    )
+    def test_what_is_no_entry_is_passed_over_and_replaced(
+        self, store: RedisStore, server: redis.Redis, value: bytes
+    ) -> None:
+        for name in ("nova-api", "glance"):
+            server.hset(HASH, name, value)
+        server.hset(LISTING_HASH, "", value)
+        assert store.load_answers(SCOPE, "v1") == {}
+        assert store.load_answer(key()) is None
+        assert store.load_listing(SCOPE) is None
+        merge(store, {key(): present(), LISTING_KEY: listing()})
+        assert store.load_answers(SCOPE, "v1") == {"nova-api": present()}
+        assert store.load_listing(SCOPE) == listing()
+
+    def test_an_entry_under_another_key_is_none(
+        self, store: RedisStore, server: redis.Redis
+    ) -> None:
+        value = encode_entry(encode_key(key()), present())
+        for field in ("glance", "../nova-api", "NOVA", "a|b", "", "\xff", "x" * 300):
+            server.hset(HASH, field, value)
+        assert store.load_answers(SCOPE, "v1") == {}
+        assert [row.entry for row in store.rows()] == [None]
+
+    def test_a_time_that_cannot_be_loses(self, store: RedisStore) -> None:
+        merge(store, {key(): present(NOW + 500)})
+        merge(store, {key(): absent(NOW)}, NOW + 100)
+        assert store.load_answer(key()) == absent(NOW)
+
+    def test_a_hash_that_is_too_large_is_nothing(
+        self, store: RedisStore, server: redis.Redis
+    ) -> None:
+        merge(store, {key(): present()})
+        with server.pipeline(transaction=False) as pipeline:
+            for first in range(0, 250_000, 10_000):
+                numbers = range(first, first + 10_000)
+                pipeline.hset(HASH, mapping={f"r{number}": "" for number in numbers})
+            pipeline.execute()
+        assert store.load_answers(SCOPE, "v1") == {}
+        assert store.load_answer(key()) == present()
+
+    def test_a_clean_spares_what_is_not_ours(self, store: RedisStore, server: redis.Redis) -> None:
+        others = {b"quaycach": b"1", b"Quaycache:x": b"1", b"my:quaycache:": b"1", b"q": b"1"}
+        for name, value in others.items():
+            server.set(name, value)
+        server.set("quaycache:left-over", "1")
+        merge(store, {key(tag=f"v{number}"): absent() for number in range(2000)})
+        server.config_resetstat()
+        assert store.clean() > 0
+        assert {"keys", "flushdb", "flushall"}.isdisjoint(calls(server))
+        assert {name: server.get(name) for name in names(server)} == others
+
+    def test_rows_of_others_are_not_shown(self, store: RedisStore, server: redis.Redis) -> None:
+        server.set("quaycache:1|text", "1")
+        server.hset("quaycache:hash", "a", "1")
+        server.hset("quaycache:9|https://quay.io/api/v1|anon|kolla|v1|", "a", "1")
+        merge(store, {key(): absent()})
+        assert [row.key for row in store.rows()] == [key()]
+        assert store.prune(lambda _: True, quarantined_before=0.0).rows == 0
+        assert server.exists("quaycache:1|text")
+
+
+@contextmanager
+def fake_server(answer: bytes, *, pause: float = 0.0) -> Iterator[str]:
+    """Answers every command alike, in pieces of one byte if there is a pause between them."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+    def talk(connection: socket.socket) -> None:
+        with connection:
+            try:
+                while connection.recv(65536):
+                    if not pause:
+                        connection.sendall(answer)
+                        continue
+                    for at in range(len(answer)):
+                        connection.sendall(answer[at : at + 1])
+                        if ended.wait(pause):
+                            return
+            except OSError:
+                return
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"redis://user:{SECRET}@127.0.0.1:{listener.getsockname()[1]}/0"
+    finally:
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+class TestFaults:
+    @pytest.mark.timeout(HANG_GUARD)
+    def test_a_trickle_is_not_waited_for(self, caplog: pytest.LogCaptureFixture) -> None:
+        endless = b"$1000000\r\n" + b"x" * 1_000_000
+        with fake_server(endless, pause=0.05) as url, closing(RedisStore(url, wait=0.1)) as store:
+            assert store.load_answers(SCOPE, "v1") == {}
+            assert store.load_answers(SCOPE, "v1") == {}
+        (line,) = warnings(caplog)
+        assert "does not answer" in line
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            f"-ERR unknown command 'AUTH', with args beginning with: '{SECRET}'\r\n".encode(),
+            f"-WRONGPASS {SECRET}\r\n".encode(),
+            f"-LOADING {SECRET}\r\n".encode(),
+            f"+{SECRET}\r\n".encode(),
+            b"*-5\r\n",
+            b"$-5\r\n",
+            b":99999999999999999999999999\r\n",
+            b"*100000000\r\n",
+            b"\x00\x01\x02",
+            b"*1\r\n" * 2000,
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        ],
+        ids=lambda answer: repr(answer[:12]),
+    )
+    @pytest.mark.timeout(HANG_GUARD)
+    def test_what_is_no_redis_is_left_alone_and_its_words_are_not_repeated(
+        self, answer: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("DEBUG")
+        with fake_server(answer) as url, closing(RedisStore(url, wait=0.2)) as store:
+            assert store.load_answers(SCOPE, "v1") == {}
+            merge(store, {key(): absent()})
+            assert store.load_answer(key()) is None
+            assert SECRET not in repr(store)
+            assert SECRET not in store._server.location
+            with pytest.raises(StoreError) as caught:
+                store.clean()
+        assert SECRET not in str(caught.value)
+        assert len(warnings(caplog)) == 1
+        assert SECRET not in caplog.text
+
+    def test_full_means_nothing_more_is_stored_but_read(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with running_redis() as server, closing(RedisStore(server.url, retention=FOR_EVER)) as one:
+            merge(one, {key(): present()})
+            with server.client() as client:
+                client.config_set("maxmemory", "1")
+            for number in range(3):
+                merge(one, {key(f"r{number}"): absent()})
+            assert one.load_answers(SCOPE, "v1") == {"nova-api": present()}
+        (line,) = warnings(caplog)
+        assert line.endswith("it is full; nothing more will be stored")
+
+    def test_a_replica_is_read(self, caplog: pytest.LogCaptureFixture) -> None:
+        with running_redis() as primary:
+            port = primary.url.rpartition(":")[2].partition("/")[0]
+            with running_redis("--replicaof", "127.0.0.1", port) as replica:
+                with closing(RedisStore(primary.url, retention=FOR_EVER)) as store:
+                    merge(store, {key(): present()})
+                with replica.client() as client:
+                    until = time.monotonic() + HANG_GUARD
+                    while not client.exists(HASH):
+                        assert time.monotonic() < until
+                with closing(RedisStore(replica.url, retention=FOR_EVER)) as store:
+                    assert store.load_answers(SCOPE, "v1") == {"nova-api": present()}
+                    merge(store, {key("glance"): absent()})
+                    store.remove({key(): LATEST})
+                    store.keep_listed(SCOPE, ["a"], until=LATEST)
+                    assert store.load_answers(SCOPE, "v1") == {"nova-api": present()}
+                    with pytest.raises(StoreError, match="read-only replica"):
+                        store.clean()
+        (line,) = warnings(caplog)
+        assert line.endswith("it is a read-only replica; nothing more will be stored")
+
+    def test_keys_of_somebody_else_under_our_names(
+        self, store: RedisStore, server: redis.Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server.set(HASH, "mine")
+        assert store.load_answers(SCOPE, "v1") == {}
+        merge(store, {key(): absent()})
+        assert server.get(HASH) == b"mine"
+        (line,) = warnings(caplog)
+        assert "somebody else has keys there" in line
+
+    def test_a_user_who_may_not_run_scripts(
+        self, redis_url: str, server: redis.Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server.acl_setuser(
+            "reader", enabled=True, passwords=[f"+{SECRET}"], keys=["*"], commands=["+hget"]
+        )
+        try:
+            url = redis_url.replace("//", f"//reader:{SECRET}@")
+            with closing(RedisStore(url)) as store:
+                assert store.load_answers(SCOPE, "v1") == {}
+        finally:
+            server.acl_deluser("reader")
+        (line,) = warnings(caplog)
+        assert "does not permit the user" in line
+        assert SECRET not in line
+
+    @pytest.mark.parametrize("credentials", ["", f"{SECRET}x@", f":{SECRET}x@", f"who:{SECRET}@"])
+    def test_credentials_that_it_refuses(
+        self, credentials: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with running_redis("--requirepass", SECRET) as server:
+            right = server.url.replace("//", f"//:{SECRET}@")
+            with closing(RedisStore(right, retention=FOR_EVER)) as store:
+                merge(store, {key(): absent()})
+                assert store.load_answer(key()) == absent()
+            assert warnings(caplog) == []
+            with closing(RedisStore(server.url.replace("//", f"//{credentials}"))) as store:
+                assert store.load_answers(SCOPE, "v1") == {}
+                merge(store, {key("glance"): absent()})
+        (line,) = warnings(caplog)
+        assert SECRET not in line
+        assert "refuses" in line
+
+    def test_an_idle_connection_that_the_server_has_closed(
+        self, store: RedisStore, server: redis.Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        merge(store, {key(): absent()})
+        server.client_kill_filter(_type="normal", skipme=True)
+        assert store.load_answer(key()) == absent()
+        assert warnings(caplog) == []
+
+    def test_a_unix_socket(self, shared_redis: RedisServer, redis_url: str) -> None:
+        with closing(RedisStore(f"unix://{shared_redis.socket}?db=3", retention=FOR_EVER)) as store:
+            merge(store, {key(): absent()})
+            assert store.load_answer(key()) == absent()
+        with closing(RedisStore(redis_url, retention=FOR_EVER)) as other:
+            assert other.load_answer(key()) is None
+        with closing(RedisStore(redis_url.replace("/0", "/3"), retention=FOR_EVER)) as same:
+            assert same.load_answer(key()) == absent()
+
+
+class TestUrl:
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("redis://cache.example", "redis://cache.example:6379/0"),
+            (f"redis://:{SECRET}@cache.example:7000/2", "redis://cache.example:7000/2"),
+            (f"rediss://ci:{SECRET}@[::1]/", "rediss://[::1]:6379/0"),
+            (f"redis://cache.example?ssl_ca_certs=/etc/{SECRET}", "redis://cache.example:6379/0"),
+            ("redis://cache.example?db=4", "redis://cache.example:6379/4"),
+            (f"unix://ci:{SECRET}@/run/redis.sock", "unix:///run/redis.sock"),
+            ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ],
+    )
+    def test_it_is_shown_without_its_secrets(self, url: str, shown: str) -> None:
+        with closing(RedisStore(url)) as store:
+            assert repr(store) == f"<RedisStore {shown}>"
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "",
+            "cache.example",
+            f"http://:{SECRET}@cache.example",
+            f"redis://:{SECRET}@",
+            f"redis://:{SECRET}@cache.example:port",
+            f"redis://:{SECRET}@cache.example:99999",
+            f"redis://:{SECRET}@cache.example/kolla",
+            f"redis://:{SECRET}@cache.example/-1",
+            f"redis://:{SECRET}@cache.example/99999999999",
+            f"redis://:{SECRET}@cache.example?password={SECRET}",
+            f"redis://:{SECRET}@cache.example?socket_timeout=100",
+            f"redis://:{SECRET}@cache.example?{SECRET}",
+            f"redis://:{SECRET}@[::1",
+            f"unix://:{SECRET}@",
+            f"unix://:{SECRET}@host/path",
+        ],
+    )
+    def test_it_is_wrong(self, url: str) -> None:
+        with pytest.raises(SettingsError) as caught:
+            RedisStore(url)
+        assert SECRET not in str(caught.value)
+        assert "cache URL" in str(caught.value)
+
+    def test_without_redis_py_a_line_says_what_to_install(self) -> None:
+        said = finished("""
+            import sys
+            sys.modules["redis"] = None
+            from quaycache import MissingExtraError, RedisStore
+            try:
+                RedisStore("redis://127.0.0.1")
+            except MissingExtraError as error:
+                print(error)
+        """)
+        assert said == "a cache on Redis needs redis-py: pip install 'quaycache[redis]'\n"

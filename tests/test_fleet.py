@@ -1,0 +1,333 @@
+"""A cache on a server that a fleet shares: what it saves, and that it is never in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+import trustme
+
+from quaycache import Policy, QuayClient, Resolution, resolve
+from quaycache.events import Checked, Event
+from quaycache.store.keys import ANONYMOUS, Scope
+from quaycache.store.redis import RedisStore
+from quaycache.testing import EmbeddedQuay
+from tests import programs
+from tests.conftest import HANG_GUARD, Finished, command_environment
+from tests.redis_server import running_redis
+from tests.store.samples import warnings
+
+URI = "quay://kolla/*:latest"
+N = 150
+SECRET = "s3cret-pass-phrase"
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture
+def kolla(embedded_quay: EmbeddedQuay) -> EmbeddedQuay:
+    embedded_quay.registry.populate("kolla", N)
+    embedded_quay.registry.advance(1000)
+    return embedded_quay
+
+
+class TestRuns:
+    def test_what_one_runner_has_asked_no_other_asks(
+        self, kolla: EmbeddedQuay, client: QuayClient, redis_url: str
+    ) -> None:
+        costs = []
+        for policy in (Policy(), Policy(), Policy(ttl=0.0), Policy()):
+            kolla.reset_counters()
+            resolution = resolve([URI], client=client, cache_url=redis_url, policy=policy)
+            assert len(resolution.images) == N
+            counters = kolla.counters()
+            costs.append((counters.listing, counters.tag))
+        assert costs == [(2, N), (0, 0), (2, 0), (0, 0)]
+
+    def test_the_command(self, kolla: EmbeddedQuay, command: Command, redis_url: str) -> None:
+        for given in ({}, {"QUAYCACHE_CACHE_URL": redis_url, "QUAYCACHE_CACHE_DIR": ""}):
+            arguments = [] if given else ["--cache-url", redis_url]
+            done = command("resolve", *arguments, URI, **given)
+            assert (done.code, len(done.out.splitlines())) == (0, N)
+        assert kolla.counters().tag == N
+
+    def test_the_command_line_beats_the_environment(
+        self, kolla: EmbeddedQuay, command: Command, redis_url: str, tmp_path: Path
+    ) -> None:
+        directory, url = ["--cache-dir", str(tmp_path / "x")], ["--cache-url", redis_url]
+        surroundings = {"QUAYCACHE_CACHE_URL": redis_url}
+        assert command("resolve", *directory, URI, **surroundings).code == 0
+        with redis.Redis.from_url(redis_url) as server:
+            assert server.dbsize() == 0
+        assert command("resolve", *url, URI).code == 0
+        with redis.Redis.from_url(redis_url) as server:
+            assert server.dbsize() > 0
+        for arguments, given in (([*directory, *url], {}), ([], surroundings)):
+            done = command("resolve", *arguments, URI, **given)
+            assert done.code == 2
+            assert done.err == "error: --cache-dir and --cache-url exclude each other\n"
+        assert kolla.counters().tag == 2 * N
+
+    def test_without_redis_py(self, kolla: EmbeddedQuay, tmp_path: Path) -> None:
+        program = (
+            "import sys; sys.modules['redis'] = None;"
+            " from quaycache.cli.app import run; run(sys.argv[1:])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, "resolve", "--cache-url", "redis://127.0.0.1", URI],
+            env=os.environ | command_environment(kolla, tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=HANG_GUARD,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert done.stderr == (
+            "error: a cache on Redis needs redis-py: pip install 'quaycache[redis]'\n"
+        )
+
+
+class TestCommands:
+    def test_they_work_on_it(self, kolla: EmbeddedQuay, command: Command, redis_url: str) -> None:
+        place = ["--cache-url", redis_url]
+        assert command("cache", "dir", *place).out == f"{redis_url}\n"
+        assert command("resolve", *place, URI).code == 0
+        info = json.loads(command("cache", "info", *place, "-o", "json").out)
+        assert info["namespaces"][0]["namespace"] == "kolla"
+        assert info["location"] == redis_url
+        listed = json.loads(command("cache", "list", *place, "-o", "json").out)
+        assert len(listed) == N + 1
+        assert command("cache", "remove", *place, "kolla/*-00001:latest").code == 0
+        assert len(json.loads(command("cache", "list", *place, "-o", "json").out)) == N
+        assert command("cache", "prune", "--ci", *place).code == 0
+        kolla.reset_counters()
+        assert command("resolve", *place, URI).code == 0
+        assert kolla.counters().tag == 1
+        with redis.Redis.from_url(redis_url) as server:
+            server.set("somebody:elses", "1")
+            assert command("cache", "clean", *place).code == 0
+            assert list(server.scan_iter()) == [b"somebody:elses"]
+
+    @pytest.mark.parametrize("name", ["info", "list", "prune", "clean"])
+    def test_who_looks_after_a_server_that_is_away_is_told(
+        self, command: Command, name: str
+    ) -> None:
+        done = command("cache", name, "--cache-url", f"redis://:{SECRET}@127.0.0.1:1/0")
+        assert done.code != 0
+        assert done.err == (
+            "error: cache redis://127.0.0.1:1/0: it cannot be reached (Connection refused)\n"
+        )
+
+
+@contextmanager
+def unreachable() -> Iterator[str]:
+    yield f"redis://:{SECRET}@127.0.0.1:{programs.free_port()}/0"
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    with running_redis() as server, server.silent():
+        yield server.url
+
+
+@contextmanager
+def full() -> Iterator[str]:
+    with running_redis("--maxmemory", "1") as server:
+        yield server.url
+
+
+@contextmanager
+def orphaned_replica() -> Iterator[str]:
+    with running_redis("--replicaof", "127.0.0.1", str(programs.free_port())) as server:
+        yield server.url
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    with running_redis("--requirepass", SECRET) as server:
+        yield server.url.replace("//", f"//:{SECRET}x@")
+
+
+class TestFaults:
+    """One warning, and the answers of a run without a cache."""
+
+    @pytest.mark.parametrize("fault", [unreachable, silent, full, orphaned_replica, refusing])
+    def test_from_the_start(
+        self,
+        kolla: EmbeddedQuay,
+        client: QuayClient,
+        fault: Callable[[], AbstractContextManager[str]],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        with fault() as url:
+            check(resolve([URI], client=client, cache_url=url), kolla, caplog)
+
+    def test_somebody_elses_keys(
+        self,
+        kolla: EmbeddedQuay,
+        client: QuayClient,
+        redis_url: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        resolve([URI], client=client, cache_url=redis_url)
+        with redis.Redis.from_url(redis_url) as server:
+            for name in list(server.scan_iter()):
+                server.set(name, "mine")
+            kolla.reset_counters()
+            check(resolve([URI], client=client, cache_url=redis_url), kolla, caplog)
+            assert {server.get(name) for name in server.scan_iter()} == {b"mine"}
+
+    @pytest.mark.parametrize("again", [False, True])
+    def test_killed_in_the_middle(
+        self,
+        kolla: EmbeddedQuay,
+        client: QuayClient,
+        caplog: pytest.LogCaptureFixture,
+        again: bool,
+    ) -> None:
+        kolla.configure(latency=0.005)
+        port = programs.free_port()
+        with running_redis(port=port) as server, ExitStack() as opened:
+            checked = 0
+
+            def kill(event: Event) -> None:
+                nonlocal checked
+                checked += isinstance(event, Checked)
+                if checked == N // 2:
+                    server.kill()
+                    if again:
+                        opened.enter_context(running_redis(port=port))
+
+            check(
+                resolve([URI], client=client, max_workers=4, cache_url=server.url, on_event=kill),
+                kolla,
+                caplog,
+            )
+
+    def test_poisoned(
+        self,
+        kolla: EmbeddedQuay,
+        client: QuayClient,
+        redis_url: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        resolve([URI], client=client, cache_url=redis_url)
+        with redis.Redis.from_url(redis_url) as server:
+            for name in server.scan_iter(_type="HASH"):
+                for field in server.hkeys(name):
+                    server.hset(name, field, b"\x80\x04poison")
+        kolla.reset_counters()
+        resolution = resolve([URI], client=client, cache_url=redis_url)
+        assert len(resolution.images) == N
+        assert kolla.counters().tag == N
+        assert warnings(caplog) == []
+
+
+def check(resolution: Resolution, quay: EmbeddedQuay, caplog: pytest.LogCaptureFixture) -> None:
+    assert len(resolution.images) == N
+    assert quay.counters().tag == N
+    (line,) = warnings(caplog)
+    assert line.startswith("cache redis://127.0.0.1:")
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.usefixtures("kolla")
+class TestSecrets:
+    def test_a_password_is_nowhere(self, command: Command) -> None:
+        with running_redis("--requirepass", SECRET) as server:
+            right = server.url.replace("//", f"//:{SECRET}@")
+            wrong = server.url.replace("//", f"//:x{SECRET}@")
+            for url in (right, right, wrong, f"redis://:{SECRET}@127.0.0.1:1", f"redis:{SECRET}"):
+                for arguments in (["resolve", "-vv", URI], ["cache", "info"], ["cache", "dir"]):
+                    done = command(*arguments, "--cache-url", url)
+                    assert SECRET not in done.out + done.err
+
+
+@pytest.mark.usefixtures("kolla")
+class TestTls:
+    @pytest.fixture
+    def secure(self, tmp_path: Path) -> Iterator[str]:
+        """The URL of a server that speaks TLS alone, with a certificate of `tmp_path`'s CA."""
+        ca = trustme.CA()
+        certificate = ca.issue_cert("127.0.0.1")
+        ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+        for blob in certificate.cert_chain_pems:
+            blob.write_to_path(str(tmp_path / "chain.pem"), append=True)
+        port = programs.free_port()
+        with running_redis(
+            *("--tls-port", str(port), "--port", "0", "--tls-auth-clients", "no"),
+            *("--tls-cert-file", str(tmp_path / "chain.pem")),
+            *("--tls-key-file", str(tmp_path / "key.pem")),
+            *("--tls-ca-cert-file", str(tmp_path / "ca.pem")),
+            port=port,
+        ):
+            yield f"rediss://127.0.0.1:{port}/0"
+
+    def test_it_works(
+        self,
+        kolla: EmbeddedQuay,
+        client: QuayClient,
+        secure: str,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        for _ in range(2):
+            url = f"{secure}?ssl_ca_certs={tmp_path / 'ca.pem'}"
+            assert len(resolve([URI], client=client, cache_url=url).images) == N
+        assert kolla.counters().tag == N
+        assert warnings(caplog) == []
+
+    @pytest.mark.parametrize("scheme", ["rediss", "redis"])
+    def test_a_server_that_cannot_be_trusted_gets_nothing(
+        self,
+        client: QuayClient,
+        secure: str,
+        caplog: pytest.LogCaptureFixture,
+        scheme: str,
+    ) -> None:
+        url = secure.replace("rediss", scheme)
+        assert len(resolve([URI], client=client, cache_url=url).images) == N
+        (line,) = warnings(caplog)
+        assert "it cannot be reached" in line
+        assert ("certificate verify failed" in line) == (scheme == "rediss")
+
+
+def test_a_runner_that_claims_and_is_gone_does_not_hold_up_the_others(
+    kolla: EmbeddedQuay, client: QuayClient, redis_url: str
+) -> None:
+    with closing(RedisStore(redis_url)) as gone:
+        names = [f"repository-{number:05}" for number in range(N)]
+        gone.claim(Scope(client.api_url, ANONYMOUS, "kolla"), "latest", names)
+        assert len(resolve([URI], client=client, cache_url=redis_url).images) == N
+    assert kolla.counters().tag == N
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [4, 16])
+@pytest.mark.parametrize("runners", [5, 20])
+def test_a_herd_shares_the_work(
+    embedded_quay: EmbeddedQuay, redis_url: str, tmp_path: Path, runners: int, workers: int
+) -> None:
+    n = 500
+    embedded_quay.registry.populate("kolla", n)
+    embedded_quay.configure(latency=0.1)
+    options = ["-j", str(workers), "--cache-url", redis_url]
+    command = [sys.executable, "-m", "quaycache", "resolve", *options, URI]
+    environment = os.environ | command_environment(embedded_quay, tmp_path)
+    environment.pop("QUAYCACHE_CACHE_DIR")
+    herd = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(runners)
+    ]
+    for runner in herd:
+        out, _ = runner.communicate(timeout=HANG_GUARD)
+        assert (runner.returncode, len(out.splitlines())) == (0, n)
+    assert embedded_quay.counters().tag <= 1.7 * n
