@@ -36,9 +36,9 @@ class AnswersView:
             known, self.stored = self.stored, loaded
             self._take_over(known)
 
-    def claim(self, store: Store, repositories: Collection[str]) -> Collection[str]:
+    def claim(self, store: Store, repositories: Collection[str], seconds: float) -> Collection[str]:
         """As `Store.claim`, and take over what it has of these repositories."""
-        claimed = store.claim(self._scope, self._tag, repositories)
+        claimed = store.claim(self._scope, self._tag, repositories, seconds=seconds)
         with self._lock:
             self._take_over(claimed.answers)
         return claimed.by_others

@@ -88,13 +88,23 @@ class CachedRun:
         return found
 
     def claim(
-        self, namespace: str, tag: str, repositories: Mapping[str, Listed | None]
+        self,
+        namespace: str,
+        tag: str,
+        repositories: Mapping[str, Listed | None],
+        *,
+        seconds: float,
     ) -> Collection[str]:
-        """Those that another process is about to ask about; what it has stored is taken over."""
-        if self._policy.mode is not Mode.NORMAL:
+        """Those that another process is about to ask about; what it has stored is taken over.
+
+        None if its answers would be no use here, or ours none to others.
+        """
+        if self._policy.mode is not Mode.NORMAL or not self._state.accepted:
+            return ()
+        if not self._policy.ttl or not self._policy.max_age:
             return ()
         view = self._view(namespace, tag, load=False)
-        others = self._shared.claim(view, repositories)
+        others = self._shared.claim(view, repositories, seconds)
         return [name for name in others if self._learned(view, name, repositories[name]) is None]
 
     def tag_answer(

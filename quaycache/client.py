@@ -210,6 +210,8 @@ class QuayClient:
         namespace: str,  # noqa: ARG002 - as above
         tag: str,  # noqa: ARG002
         repositories: Mapping[str, Listed | None],  # noqa: ARG002
+        *,
+        seconds: float,  # noqa: ARG002
     ) -> Collection[str]:
         """None: without a cache, nobody knows of others."""
         return ()

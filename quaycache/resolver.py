@@ -66,7 +66,7 @@ def resolve(
     with ExitStack() as opened:
         if client is None:
             client = opened.enter_context(QuayClient())
-        store = store_at(cache_dir, cache_url)
+        store = store_at(cache_dir, cache_url, policy)
         if store is not None:
             if not isinstance(client, QuayClient):
                 raise SettingsError("a cache is for a client without a cache of its own")

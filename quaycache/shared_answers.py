@@ -59,9 +59,11 @@ class SharedAnswers:
             view.reload(self._store)
         return view
 
-    def claim(self, view: AnswersView, repositories: Collection[str]) -> Collection[str]:
+    def claim(
+        self, view: AnswersView, repositories: Collection[str], seconds: float
+    ) -> Collection[str]:
         """As `Store.claim`: those repositories that another process is about to ask about."""
-        return view.claim(self._store, repositories)
+        return view.claim(self._store, repositories, seconds)
 
     def load_answer(self, key: AnswerKey) -> StoredAnswer | None:
         """One answer, as the store has it at this moment."""

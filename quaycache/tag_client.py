@@ -25,7 +25,12 @@ class BoundClient(Protocol):
         """Which of a page's repositories carry a tag, by name; those that need no request."""
 
     def claim(
-        self, namespace: str, tag: str, repositories: Mapping[str, Listed | None]
+        self,
+        namespace: str,
+        tag: str,
+        repositories: Mapping[str, Listed | None],
+        *,
+        seconds: float,
     ) -> Collection[str]:
         """Say that these repositories are about to be asked about.
 
@@ -34,6 +39,7 @@ class BoundClient(Protocol):
 
         Args:
             repositories: and how they were listed; None if they were not.
+            seconds: that asking about them may take.
         """
 
     def tag_answer(

@@ -8,6 +8,7 @@ said that it would ask.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from quaycache.lazy_logger import LazyLogger
@@ -25,9 +26,17 @@ LOG = LazyLogger(__name__)
 # So many are looked up at once, and asked right after.
 _HAND: Final = 16
 
-# Others are not waited for longer than this, all in all: they may be stuck, or lie.
+# A claim holds for some time more than the last hand took.
+_CLAIM_SECONDS: Final = 2.0
+_CLAIM_FACTOR: Final = 3.0
+_MAX_CLAIM_SECONDS: Final = 30.0
+
 _PAUSE_SECONDS: Final = 0.05
-_PAUSES: Final = 100
+
+# What looking, and waiting for others, may take in a run: seconds, and a share of all its time.
+# Others may be stuck, or lie, and a store may be slow: then a run is on its own.
+_PATIENCE_SECONDS: Final = 5.0
+_PATIENCE_SHARE: Final = 0.2
 
 
 class Request(NamedTuple):
@@ -55,12 +64,14 @@ class Turns:
     def __init__(self, run: Run, workers: int) -> None:
         self._run = run
         self._size = min(_HAND, workers)
-        self._pauses = _PAUSES
         self._adding = threading.Lock()
         self._waiting: list[Request] = []
         self._taking = threading.Lock()
         self._hand: list[Request] = []
         self._left_to_others: list[Request] = []
+        self._shares = True
+        self._began = self._dealt = time.monotonic()
+        self._spent = 0.0
 
     def add(self, request: Request) -> None:
         """Let a question wait."""
@@ -71,12 +82,18 @@ class Turns:
         """A question to be asked now; as many can be taken as were added."""
         with self._taking:
             while not self._hand:
+                began = time.monotonic()
                 if not self._waiting:
                     self._wait_for_others()
-                self._deal()
+                self._deal(began - self._dealt)
+                self._dealt = time.monotonic()
+                self._spent += self._dealt - began
+                patience = _PATIENCE_SECONDS + _PATIENCE_SHARE * (self._dealt - self._began)
+                if self._spent > patience or self._run.cancelled.is_set():
+                    self._shares = False
             return self._hand.pop()
 
-    def _deal(self) -> None:
+    def _deal(self, last_took: float) -> None:
         """Look up some questions, and take in hand those that nobody else is about to ask."""
         by_tag: dict[tuple[BoundClient, str, str], dict[str, Request]] = {}
         for request in self._drawn():
@@ -85,8 +102,12 @@ class Turns:
             if repository in of:  # it was listed twice
                 self._hand.append(of[repository])
             of[repository] = request
+        seconds = min(max(_CLAIM_SECONDS, _CLAIM_FACTOR * last_took), _MAX_CLAIM_SECONDS)
         for (client, namespace, tag), requests in by_tag.items():
-            others = self._claimed_by_others(client, namespace, tag, requests)
+            others: Collection[str] = ()
+            if self._shares:
+                listed = {repository: request.listed for repository, request in requests.items()}
+                others = _claimed_by_others(client, namespace, tag, listed, seconds)
             for repository, request in requests.items():
                 (self._left_to_others if repository in others else self._hand).append(request)
 
@@ -100,20 +121,23 @@ class Turns:
                 for _ in range(min(self._size, len(waiting)))
             ]
 
-    def _claimed_by_others(
-        self, client: BoundClient, namespace: str, tag: str, requests: Mapping[str, Request]
-    ) -> Collection[str]:
-        listed = {repository: request.listed for repository, request in requests.items()}
-        try:
-            others = client.claim(namespace, tag, listed)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the questions are asked
-            LOG.info("%s cannot be claimed: %s", namespace, type(error).__name__)
-            return ()
-        return others if self._pauses and not self._run.cancelled.is_set() else ()
-
     def _wait_for_others(self) -> None:
-        self._run.cancelled.wait(_PAUSE_SECONDS)
-        self._pauses -= 1
+        if self._shares:
+            self._run.cancelled.wait(_PAUSE_SECONDS)
         with self._adding:
             self._waiting += self._left_to_others
         self._left_to_others = []
+
+
+def _claimed_by_others(
+    client: BoundClient,
+    namespace: str,
+    tag: str,
+    listed: Mapping[str, Listed | None],
+    seconds: float,
+) -> Collection[str]:
+    try:
+        return client.claim(namespace, tag, listed, seconds=seconds)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the questions are asked
+        LOG.info("%s cannot be claimed: %s", namespace, type(error).__name__)
+        return ()

@@ -58,6 +58,24 @@ class TestRuns:
             assert (done.code, len(done.out.splitlines())) == (0, N)
         assert kolla.counters().tag == N
 
+    def test_the_policy_says_how_long_it_is_kept(
+        self, kolla: EmbeddedQuay, client: QuayClient, redis_url: str
+    ) -> None:
+        policy = Policy(retention=3600.0)
+        resolve([URI], client=client, cache_url=redis_url, policy=policy)
+        assert kolla.counters().tag == N
+        with redis.Redis.from_url(redis_url) as server:
+            assert all(0 < server.ttl(name) <= 3600 for name in server.scan_iter())
+
+    @pytest.mark.parametrize("policy", [Policy(ttl=0.0), Policy(max_age=0.0)])
+    def test_who_cannot_use_the_answers_of_others_does_not_wait_for_them(
+        self, kolla: EmbeddedQuay, client: QuayClient, redis_url: str, policy: Policy
+    ) -> None:
+        resolve([URI], client=client, cache_url=redis_url, policy=policy)
+        assert kolla.counters().tag == N
+        with redis.Redis.from_url(redis_url) as server:
+            assert not list(server.scan_iter("quaycache:claims*"))
+
     def test_the_command_line_beats_the_environment(
         self, kolla: EmbeddedQuay, command: Command, redis_url: str, tmp_path: Path
     ) -> None:
@@ -98,6 +116,8 @@ class TestCommands:
     def test_they_work_on_it(self, kolla: EmbeddedQuay, command: Command, redis_url: str) -> None:
         place = ["--cache-url", redis_url]
         assert command("cache", "dir", *place).out == f"{redis_url}\n"
+        away = command("cache", "dir", "--cache-url", f"redis://:{SECRET}@127.0.0.1:1/0")
+        assert (away.code, away.out) == (0, "redis://127.0.0.1:1/0\n")
         assert command("resolve", *place, URI).code == 0
         info = json.loads(command("cache", "info", *place, "-o", "json").out)
         assert info["namespaces"][0]["namespace"] == "kolla"
@@ -285,6 +305,18 @@ class TestTls:
         assert kolla.counters().tag == N
         assert warnings(caplog) == []
 
+    def test_a_certificate_for_another_name(
+        self,
+        client: QuayClient,
+        secure: str,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        url = secure.replace("127.0.0.1", "localhost") + f"?ssl_ca_certs={tmp_path / 'ca.pem'}"
+        assert len(resolve([URI], client=client, cache_url=url).images) == N
+        (line,) = warnings(caplog)
+        assert "it cannot be reached" in line
+
     @pytest.mark.parametrize("scheme", ["rediss", "redis"])
     def test_a_server_that_cannot_be_trusted_gets_nothing(
         self,
@@ -305,7 +337,7 @@ def test_a_runner_that_claims_and_is_gone_does_not_hold_up_the_others(
 ) -> None:
     with closing(RedisStore(redis_url)) as gone:
         names = [f"repository-{number:05}" for number in range(N)]
-        gone.claim(Scope(client.api_url, ANONYMOUS, "kolla"), "latest", names)
+        gone.claim(Scope(client.api_url, ANONYMOUS, "kolla"), "latest", names, seconds=2)
         assert len(resolve([URI], client=client, cache_url=redis_url).images) == N
     assert kolla.counters().tag == N
 

@@ -25,8 +25,14 @@ class Client:
         self.looks: list[list[str]] = []
 
     def claim(
-        self, namespace: str, tag: str, repositories: Mapping[str, Listed | None]
+        self,
+        namespace: str,
+        tag: str,
+        repositories: Mapping[str, Listed | None],
+        *,
+        seconds: float,
     ) -> Collection[str]:
+        assert seconds == 2
         assert (namespace, tag) == ("kolla", "v1")
         self.looks.append(list(repositories))
         found = [name for name in repositories if self.others.get(name)]
@@ -77,7 +83,7 @@ def test_what_others_have_claimed_comes_last() -> None:
 
 
 def test_others_are_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quaycache.turns._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("quaycache.turns._PATIENCE_SECONDS", 0.1)
     turns = waiting(Client(*NAMES, times=1_000_000), Run())
     assert len({turns.take() for _ in NAMES}) == len(NAMES)
 
@@ -95,7 +101,7 @@ def test_who_is_cancelled_does_not_wait() -> None:
 
 def test_a_claim_that_fails_is_no_trouble() -> None:
     class Broken:
-        def claim(self, *_: object) -> Collection[str]:
+        def claim(self, *_: object, **__: object) -> Collection[str]:
             raise MemoryError
 
     turns = waiting(Broken(), Run())

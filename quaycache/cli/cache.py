@@ -120,7 +120,7 @@ def _parser(name: str, description: str) -> Parser:
 
 def _dir(options: Options) -> int:
     with _opened(options) as store:
-        location = store.describe().location
+        location = store.location
     return _print(options, {"dir": location}, [location])
 
 
@@ -181,7 +181,7 @@ def _prune(options: Options) -> int:
 
 def _clean(options: Options) -> int:
     with _opened(options) as store:
-        location = store.describe().location
+        location = store.location
         freed = store.clean()
     return _print(options, {"freed": freed}, [f"Removed {format_size(freed)} from {location}"])
 

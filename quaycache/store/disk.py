@@ -82,6 +82,11 @@ class DiskStore:
     def __repr__(self) -> str:
         return f"<DiskStore {self._layout.directory}>"
 
+    @property
+    def location(self) -> str:
+        """As `Store.location`: the directory."""
+        return self._layout.directory
+
     def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
         """As `Store.load_answers`."""
         return self._read(lambda reader: reader.answers(scope, tag), {})
@@ -90,8 +95,15 @@ class DiskStore:
         """As `Store.load_answer`."""
         return self._read(lambda reader: reader.answer(key), None)
 
-    def claim(self, scope: Scope, tag: str, repositories: Collection[str]) -> Claimed:
-        """As `Store.claim`; nobody else's claims are known."""
+    def claim(
+        self,
+        scope: Scope,
+        tag: str,
+        repositories: Collection[str],
+        *,
+        seconds: float,  # noqa: ARG002 - nobody else's claims are known
+    ) -> Claimed:
+        """As `Store.claim`."""
         keys = [AnswerKey(scope, tag, repository) for repository in repositories]
         return Claimed(self._read(lambda reader: reader.some_answers(keys), {}), ())
 

@@ -72,17 +72,23 @@ class Store(Protocol):
     ``quaycache.store``. Only `rows`, `prune` and `clean` raise: they are the job.
     """
 
+    @property
+    def location(self) -> str:
+        """Where it is; without a password."""
+
     def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
         """Every answer for one tag, by repository, in one read."""
 
     def load_answer(self, key: AnswerKey) -> StoredAnswer | None:
         """One answer."""
 
-    def claim(self, scope: Scope, tag: str, repositories: Collection[str]) -> Claimed:
+    def claim(
+        self, scope: Scope, tag: str, repositories: Collection[str], *, seconds: float
+    ) -> Claimed:
         """Say that the answers for these repositories are about to be asked for.
 
-        A claim holds for a moment. A store for one machine need not know of claims, and only tells
-        what it has.
+        A claim holds for so many seconds, or until the answer is stored. A store for one machine
+        need not know of claims, and only tells what it has.
         """
 
     def load_listing(self, scope: Scope) -> StoredListing | None:

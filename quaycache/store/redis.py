@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from quaycache.errors import StoreError
 from quaycache.lazy_logger import LazyLogger
@@ -39,7 +39,7 @@ from quaycache.store.redis_server import RedisServer
 LOG = LazyLogger("quaycache.store")
 
 T = TypeVar("T")
-EntryT = TypeVar("EntryT", StoredAnswer, StoredListing)
+EntryT = TypeVar("EntryT", bound=Entry)
 
 PREFIX: Final = "quaycache:"
 """What every key begins with: the server may be others' too."""
@@ -50,9 +50,6 @@ _TAGS: Final = f"{PREFIX}tags|"
 # Of one hash: what has more is no namespace's.
 _MAX_FIELDS: Final = 250_000
 _MAX_BYTES: Final = 64 * 1024 * 1024
-
-# Time for an answer to come, and to be stored.
-_CLAIM_MILLISECONDS: Final = 2000
 
 _CHUNK: Final = 500
 _WAIT: Final = 1.0
@@ -84,79 +81,60 @@ class RedisStore:
         self._server = RedisServer(url, wait)
         self._retention = retention
         self._name_in_claims = os.urandom(8).hex()
+        self._ahead: int | None = None
         self._lock = threading.Lock()
         self._reads = self._writes = True
         self._warned = self._closed = False
 
     def __repr__(self) -> str:
-        return f"<RedisStore {self._server.location}>"
+        return f"<RedisStore {self.location}>"
+
+    @property
+    def location(self) -> str:
+        """As `Store.location`: the URL without user, password and options."""
+        return self._server.location
 
     def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
         """As `Store.load_answers`."""
-        prefix = answers_prefix(scope, tag)
-        nothing: list[tuple[bytes, bytes]] = []
-        answers: dict[str, StoredAnswer] = {}
-        for field, value in self._read(lambda: self._fields(PREFIX + prefix, MAX_ANSWER), nothing):
-            name = field.decode("ascii", "replace")
-            answer = decode_answer(prefix + name, tag, value) if is_repository(name) else None
-            if answer is not None:
-                answers[name] = answer
+        nothing: dict[str, StoredAnswer] = {}
+        answers = self._read(lambda: self._answers(scope, tag), nothing)
         old = {name: one.checked_at for name, one in answers.items() if self._is_old(one)}
         self.remove({AnswerKey(scope, tag, name): until for name, until in old.items()})
         return {name: one for name, one in answers.items() if name not in old}
 
     def load_answer(self, key: AnswerKey) -> StoredAnswer | None:
         """As `Store.load_answer`."""
-        value = self._read(lambda: self._value(key, MAX_ANSWER), None)
-        answer = None if value is None else decode_answer(encode_key(key), key.tag, value)
-        return self._unless_old(key, answer)
+        found = self._found(key, MAX_ANSWER)
+        return found if isinstance(found, StoredAnswer) else None
 
-    def claim(self, scope: Scope, tag: str, repositories: Collection[str]) -> Claimed:
+    def claim(
+        self, scope: Scope, tag: str, repositories: Collection[str], *, seconds: float
+    ) -> Claimed:
         """As `Store.claim`."""
-        prefix = answers_prefix(scope, tag)
         keys = [_hash(scope, tag), _claims(scope, tag)]
 
-        def run(who: str) -> list[Any]:
-            arguments = [MAX_ANSWER, _CLAIM_MILLISECONDS, who, *repositories]
-            return list(self._server.run(redis_scripts.CLAIM, keys, arguments))
+        def run(who: str) -> Claimed:
+            arguments = [MAX_ANSWER, round(seconds * 1000), who, *repositories]
+            time_, flat, others = self._server.run(redis_scripts.CLAIM, keys, arguments)
+            answers = self._decoded(scope, tag, _Loaded(time_, flat))
+            usable = {name: one for name, one in answers.items() if not self._is_old(one)}
+            return Claimed(usable, {name for name in repositories if name.encode() in others})
 
-        # Who could not store the answers lets others do it.
-        nothing: list[Any] = []
-        found = self._write(lambda: run(self._name_in_claims), nothing)
-        found = found or self._read(lambda: run(""), nothing)
-        answers: dict[str, StoredAnswer] = {}
-        for name, value in zip(repositories, found[::2], strict=False):
-            answer = None if value is None else decode_answer(prefix + name, tag, value)
-            if answer is not None and not self._is_old(answer):
-                answers[name] = answer
-        others = {name for name, taken in zip(repositories, found[1::2], strict=False) if taken}
-        return Claimed(answers, others)
+        nothing = Claimed({}, ())
+        # Who could not store the answers lets others ask. A forked process has the same store.
+        if self._writes:
+            return self._write(lambda: run(f"{self._name_in_claims}{os.getpid():x}"), nothing)
+        return self._read(lambda: run(""), nothing)
 
     def load_listing(self, scope: Scope) -> StoredListing | None:
         """As `Store.load_listing`."""
-        key = ListingKey(scope)
-        value = self._read(lambda: self._value(key, MAX_LISTING), None)
-        listing = None if value is None else decode_listing(encode_key(key), value)
-        return self._unless_old(key, listing)
+        found = self._found(ListingKey(scope), MAX_LISTING)
+        return found if isinstance(found, StoredListing) else None
 
     def merge(self, entries: Mapping[Key, Entry], *, latest: float) -> None:
         """As `Store.merge`."""
-        hashes: dict[tuple[Scope, str], list[Any]] = {}
-        for key, entry in entries.items():
-            try:
-                value = encode_entry(encode_key(key), entry)
-            except ValueError:
-                self._warn("an entry is too large; it will not be stored")
-                continue
-            fields = hashes.setdefault((key.scope, _tag(key)), [])
-            fields += [_field(key), repr(entry.checked_at), value]
-        keys: list[str] = []
-        arguments: list[Any] = [min(latest, _FOR_EVER), round(self._retention * 1000)]
-        for (scope, tag), fields in hashes.items():
-            keys += [_hash(scope, tag), _claims(scope, tag), _tags(scope)]
-            arguments += [tag, len(fields) // 3, *fields]
-        if keys:
-            self._write(lambda: self._server.run(redis_scripts.MERGE, keys, arguments), None)
+        if entries:
+            self._write(lambda: self._merge(entries, latest), None)
 
     def remove(self, keys: Mapping[Key, float]) -> None:
         """As `Store.remove`."""
@@ -165,10 +143,16 @@ class RedisStore:
 
     def keep_listed(self, scope: Scope, listed: Collection[str], *, until: float) -> None:
         """As `Store.keep_listed`."""
-        arguments = [PREFIX + namespace_prefix(scope), min(until, _FOR_EVER), *listed]
-        self._write(
-            lambda: self._server.run(redis_scripts.KEEP_LISTED, [_tags(scope)], arguments), None
-        )
+
+        def keep() -> None:
+            # One after the other: nobody else is answered meanwhile.
+            tags: set[Any] = self._server.call(lambda client: client.smembers(_tags(scope)))
+            for tag in filter(None, tags):
+                name = _hash(scope, tag.decode("ascii", "replace"))
+                arguments = [min(until, _FOR_EVER), *listed]
+                self._server.run(redis_scripts.KEEP_LISTED, [name], arguments, long=True)
+
+        self._write(keep, None)
 
     def rows(self) -> Iterator[Row]:
         """As `Store.rows`."""
@@ -204,7 +188,7 @@ class RedisStore:
 
     def describe(self) -> Description:
         """As `Store.describe`: the bytes of keys and values."""
-        return Description(self._server.location, sum(row.size for row in self.rows()), 0)
+        return Description(self.location, sum(row.size for row in self.rows()), 0)
 
     def close(self) -> None:
         """As `Store.close`."""
@@ -212,28 +196,78 @@ class RedisStore:
         self._reads = self._writes = False
         self._server.close()
 
-    def _fields(self, name: str, limit: int) -> list[tuple[bytes, bytes]]:
-        bounds = [_MAX_FIELDS, limit, _MAX_BYTES]
-        found = self._server.run(redis_scripts.LOAD, [name], bounds)
-        return list(zip(found[::2], found[1::2], strict=True))
+    def _answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
+        return self._decoded(scope, tag, self._load(_hash(scope, tag), MAX_ANSWER))
 
-    def _value(self, key: Key, limit: int) -> bytes | None:
+    def _decoded(self, scope: Scope, tag: str, loaded: _Loaded) -> dict[str, StoredAnswer]:
+        prefix = answers_prefix(scope, tag)
+        ahead = self._clock(loaded)
+        answers: dict[str, StoredAnswer] = {}
+        for field, value in loaded.items():
+            name = field.decode("ascii", "replace")
+            if value and is_repository(name):
+                answer = decode_answer(prefix + name, tag, value)
+                if answer is not None:
+                    answers[name] = _shifted(answer, -ahead)
+        return answers
+
+    def _load(self, name: str, limit: int) -> _Loaded:
+        bounds = [_MAX_FIELDS, limit, _MAX_BYTES]
+        return _Loaded(*self._server.run(redis_scripts.LOAD, [name], bounds, long=True))
+
+    def _entry(self, key: Key, limit: int) -> Entry | None:
         name, arguments = _hash(key.scope, _tag(key)), [_field(key), limit]
-        value: bytes | None = self._server.run(redis_scripts.LOAD_ONE, [name], arguments)
-        return value
+        loaded = _Loaded(*self._server.run(redis_scripts.LOAD_ONE, [name], arguments))
+        ahead = self._clock(loaded)
+        ((_, value),) = loaded.items()
+        entry = _decode(key, value)
+        return None if entry is None else _shifted(entry, -ahead)
+
+    def _clock(self, loaded: _Loaded) -> int:
+        """By how many seconds the server's clock is ahead of ours.
+
+        Times of storing are the server's there: of a fleet's clocks, one may be wrong.
+        """
+        ahead = loaded.seconds() - time.time()
+        if self._ahead is None or abs(ahead - self._ahead) > 1:
+            self._ahead = round(ahead)
+        return self._ahead
+
+    def _merge(self, entries: Mapping[Key, Entry], latest: float) -> None:
+        if self._ahead is None:
+            self._clock(_Loaded(self._server.call(lambda client: client.time()), []))
+        hashes: dict[tuple[Scope, str], list[Any]] = {}
+        for key, entry in entries.items():
+            try:
+                value = encode_entry(encode_key(key), _shifted(entry, self._ahead or 0))
+            except ValueError:
+                self._warn("an entry is too large; it will not be stored")
+                continue
+            fields = hashes.setdefault((key.scope, _tag(key)), [])
+            fields += [_field(key), repr(entry.checked_at), value]
+        keys: list[str] = []
+        arguments: list[Any] = [min(latest, _FOR_EVER), round(self._retention * 1000)]
+        for (scope, tag), fields in hashes.items():
+            keys += [_hash(scope, tag), _claims(scope, tag), _tags(scope)]
+            arguments += [tag, len(fields) // 3, *fields]
+        if keys:
+            self._server.run(redis_scripts.MERGE, keys, arguments)
 
     def _remove(self, keys: Mapping[Key, float]) -> None:
         for chunk in _in_chunks(keys.items()):
-            hashes = [_hash(key.scope, _tag(key)) for key, _ in chunk]
+            names: list[str] = []
             arguments: list[Any] = []
             for key, until in chunk:
+                names += [_hash(key.scope, _tag(key)), _claims(key.scope, _tag(key))]
                 arguments += [_field(key), min(until, _FOR_EVER)]
-            self._server.run(redis_scripts.REMOVE, hashes, arguments)
+            self._server.run(redis_scripts.REMOVE, names, arguments)
 
     def _is_old(self, entry: Entry) -> bool:
         return time.time() - entry.stored_at > self._retention
 
-    def _unless_old(self, key: Key, entry: EntryT | None) -> EntryT | None:
+    def _found(self, key: Key, limit: int) -> Entry | None:
+        """An entry, unless it is too old."""
+        entry = self._read(lambda: self._entry(key, limit), None)
         if entry is None or not self._is_old(entry):
             return entry
         self.remove({key: entry.checked_at})
@@ -244,10 +278,15 @@ class RedisStore:
         # A scan may name a key twice.
         for name in set(self._names("HASH")):
             text = name.decode("ascii", "replace")
-            for field, value in self._fields(text, MAX_LISTING):
-                key = decode_key(text.removeprefix(PREFIX) + field.decode("ascii", "replace"))
-                if key is not None:
-                    rows.append(_row(key, value))
+            loaded = self._load(text, MAX_LISTING)
+            ahead = self._clock(loaded)
+            for field, value in loaded.items():
+                repository = field.decode("ascii", "replace")
+                key = decode_key(text.removeprefix(PREFIX) + repository)
+                if key is not None and _field(key) == repository:
+                    entry = _decode(key, value)
+                    size = len(text) + len(field) + len(value)
+                    rows.append(Row(key, None if entry is None else _shifted(entry, -ahead), size))
         return rows
 
     def _names(self, kind: str | None = None) -> Iterator[bytes]:
@@ -279,7 +318,9 @@ class RedisStore:
             return command()
         except Exception as error:  # noqa: BLE001 - as above
             self._writes = False
-            self._warn(f"{self._server.reason(error)}; nothing more will be stored")
+            self._reads = self._reads and self._server.refuses_only_writes(error)
+            rest = "nothing more will be stored" if self._reads else "running without the cache"
+            self._warn(f"{self._server.reason(error)}; {rest}")
             return otherwise
 
     def _look(self, command: Callable[[], T]) -> T:
@@ -302,17 +343,44 @@ class RedisStore:
 
     @property
     def _name(self) -> str:
-        return f"cache {self._server.location}"
+        return f"cache {self.location}"
 
 
-def _row(key: Key, value: bytes) -> Row:
+class _Loaded(NamedTuple):
+    """What a script has found; whatever is not as it should be raises an error.
+
+    Attributes:
+        time: of the server, seconds and microseconds, as digits.
+        flat: fields and values in turn.
+    """
+
+    time: Any
+    flat: Any
+
+    def seconds(self) -> float:
+        """The server's time."""
+        seconds, microseconds = map(int, self.time)
+        return seconds + microseconds / 1e6
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Fields with their values; those without one have the empty one."""
+        if not isinstance(self.flat, list) or not all(type(one) is bytes for one in self.flat):
+            raise TypeError("a script's answer is none of ours")
+        return zip(self.flat[::2], self.flat[1::2], strict=True)
+
+
+def _decode(key: Key, value: bytes) -> Entry | None:
     text = encode_key(key)
-    entry: Entry | None
     if isinstance(key, AnswerKey):
-        entry = decode_answer(text, key.tag, value)
-    else:
-        entry = decode_listing(text, value)
-    return Row(key, entry, len(text) + len(value))
+        return decode_answer(text, key.tag, value)
+    return decode_listing(text, value)
+
+
+def _shifted(entry: EntryT, seconds: int) -> EntryT:
+    """An entry with the time of storing by another clock."""
+    if not seconds:
+        return entry
+    return entry._replace(stored_at=entry.stored_at + seconds)  # type: ignore[return-value]  # the same
 
 
 def _tag(key: Key) -> str:

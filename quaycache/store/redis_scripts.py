@@ -11,47 +11,51 @@ from typing import Final
 
 LOAD: Final = """
 -- KEYS: a hash. ARGV: how many fields it may have, how long a value may be, and all of it.
--- Fields and values in turn; nothing of a hash that is too large.
-if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then return {} end
-local all, found, size = redis.call('HGETALL', KEYS[1]), {}, 0
-for at = 1, #all, 2 do
-    if #all[at] <= 255 and #all[at + 1] <= tonumber(ARGV[2]) then
-        found[#found + 1], found[#found + 2] = all[at], all[at + 1]
-        size = size + #all[at] + #all[at + 1]
-    end
+-- The server's time, and fields and values in turn; none of a hash that is too large.
+local time = redis.call('TIME')
+if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then return {time, {}} end
+local all, size, limit = redis.call('HGETALL', KEYS[1]), 0, tonumber(ARGV[2])
+for at = 2, #all, 2 do
+    if #all[at] > limit then all[at] = '' end
+    size = size + #all[at - 1] + #all[at]
 end
-if size > tonumber(ARGV[3]) then return {} end
-return found
+if size > tonumber(ARGV[3]) then return {time, {}} end
+return {time, all}
 """
 
 LOAD_ONE: Final = """
 -- KEYS: a hash. ARGV: a field, how long its value may be.
-if redis.call('HSTRLEN', KEYS[1], ARGV[1]) > tonumber(ARGV[2]) then return false end
-return redis.call('HGET', KEYS[1], ARGV[1])
+-- The server's time, the field and its value.
+local value = ''
+if redis.call('HSTRLEN', KEYS[1], ARGV[1]) <= tonumber(ARGV[2]) then
+    value = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+end
+return {redis.call('TIME'), {ARGV[1], value}}
 """
 
 CLAIM: Final = """
 -- KEYS: a hash, and that of the claims on its fields. ARGV: how long a value may be, for how many
 -- milliseconds a claim holds, who claims, or '' for nobody, and the fields.
--- For each field its value, and whether somebody else has claimed it.
-local limit, hold, who, found = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], {}
+-- The server's time, fields and values in turn, and the fields that somebody else has claimed.
+local limit, hold, who, found, others = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], {}, {}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for at = 4, #ARGV do
-    local field, value = ARGV[at], false
+    local field, value = ARGV[at], ''
     if redis.call('HSTRLEN', KEYS[1], field) <= limit then
-        value = redis.call('HGET', KEYS[1], field)
+        value = redis.call('HGET', KEYS[1], field) or ''
     end
     local until_, by = string.match(redis.call('HGET', KEYS[2], field) or '', '^(%d+) (%w+)$')
     until_ = tonumber(until_ or 0)
-    local taken = by and by ~= who and until_ > now and until_ <= now + hold
-    if who ~= '' and not taken then
+    if by and by ~= who and until_ > now and until_ <= now + 60000 then
+        others[#others + 1] = field
+    elseif who ~= '' then
         redis.call('HSET', KEYS[2], field, string.format('%.0f %s', now + hold, who))
-        redis.call('PEXPIRE', KEYS[2], hold)
+        redis.call('PEXPIRE', KEYS[2], 60000)
     end
-    found[#found + 1], found[#found + 2] = value, taken and 1 or 0
+    found[#found + 1], found[#found + 2] = field, value
 end
-return found
+return {time, found, others}
 """
 
 _CHECKED_AT: Final = """
@@ -90,11 +94,12 @@ end
 REMOVE: Final = (
     _CHECKED_AT
     + """
--- KEYS: hashes, a field of each. ARGV: fields and times in turn.
-for at = 1, #KEYS do
-    local field, until_ = ARGV[2 * at - 1], tonumber(ARGV[2 * at])
+-- KEYS: hashes, those of the claims on their fields, in turn. ARGV: fields and times in turn.
+for at = 1, #KEYS, 2 do
+    local field, until_ = ARGV[at], tonumber(ARGV[at + 1])
     local stored = checked_at(redis.call('HGET', KEYS[at], field))
     if not (stored and stored > until_) then redis.call('HDEL', KEYS[at], field) end
+    redis.call('HDEL', KEYS[at + 1], field)
 end
 """
 )
@@ -102,20 +107,13 @@ end
 KEEP_LISTED: Final = (
     _CHECKED_AT
     + """
--- KEYS: the set of a namespace's tags. ARGV: what a hash's key begins with, until when, and the
--- repositories that stay.
-local until_, listed = tonumber(ARGV[2]), {}
-for at = 3, #ARGV do listed[ARGV[at]] = true end
-for _, tag in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-    if tag ~= '' then
-        local key = ARGV[1] .. tag .. '|'
-        for _, field in ipairs(redis.call('HKEYS', key)) do
-            if not listed[field] then
-                local stored = checked_at(redis.call('HGET', key, field))
-                if not (stored and stored > until_) then redis.call('HDEL', key, field) end
-            end
-        end
-        if redis.call('EXISTS', key) == 0 then redis.call('SREM', KEYS[1], tag) end
+-- KEYS: a hash. ARGV: until when, and the repositories that stay.
+local until_, listed = tonumber(ARGV[1]), {}
+for at = 2, #ARGV do listed[ARGV[at]] = true end
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if not listed[field] then
+        local stored = checked_at(redis.call('HGET', KEYS[1], field))
+        if not (stored and stored > until_) then redis.call('HDEL', KEYS[1], field) end
     end
 end
 """

@@ -23,8 +23,8 @@ _WRONG_URL: Final = (
 _OPTIONS: Final = frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _ERROR_CODE: Final = re.compile(r"[A-Z]{2,20}\b")
 
-# A command may take so many times as long as the server may be silent: what it sends may be long.
-_IN_ALL: Final = 5
+# What is long, or waits behind what is long, may take so many times as long as an answer.
+_PATIENCE: Final = 5
 
 
 class RedisServer:
@@ -32,7 +32,7 @@ class RedisServer:
 
     Args:
         url: as of `RedisStore`.
-        wait: seconds that the server may be silent; one command may take five times as long.
+        wait: seconds that the server may be silent.
 
     Attributes:
         location: the URL without user, password and options.
@@ -46,32 +46,74 @@ class RedisServer:
         self.location = _location(url)
         self._wait = wait
         self._client = _connected(url, wait)
+        # What is long makes others wait behind it.
+        self._patient_client = _connected(url, _PATIENCE * wait)
+        self._reaching = threading.Lock()
+        self._reached = False
 
-    def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def run(
+        self, script: str, keys: Sequence[str], arguments: Sequence[Any], *, long: bool = False
+    ) -> Any:
         """What a script returns, in one round trip.
+
+        Args:
+            long: the server may be silent five times as long.
 
         Raises:
             Exception: anything; `reason` says it in words.
         """
-        return self.call(lambda client: client.eval(script, len(keys), *keys, *arguments))
+        return self.call(
+            lambda client: client.eval(script, len(keys), *keys, *arguments), long=long
+        )
 
-    def call(self, command: Callable[[redis.Redis], T]) -> T:
+    def call(self, command: Callable[[redis.Redis], T], *, long: bool = False) -> T:
         """What a command returns.
 
         Raises:
             Exception: as `run`.
         """
-        overdue = threading.Timer(_IN_ALL * self._wait, self._client.connection_pool.disconnect)
+        self._reach()
+        client = self._patient_client if long else self._client
+        overdue = threading.Timer(_PATIENCE * self._wait, client.connection_pool.disconnect)
         overdue.daemon = True
         overdue.start()
         try:
-            return command(self._client)
+            return command(client)
         except Exception:
             if overdue.finished.is_set():
                 raise TimeoutError from None
             raise
         finally:
             overdue.cancel()
+
+    def _reach(self) -> None:
+        """See once that the server is there: nothing else ends the resolution of a name."""
+        with self._reaching:
+            if self._reached:
+                return
+            failures: list[Exception] = []
+
+            def ping() -> None:
+                try:
+                    self._client.ping()
+                except Exception as error:  # noqa: BLE001 - it is raised in the caller's thread
+                    failures.append(error)
+
+            thread = threading.Thread(target=ping, daemon=True)
+            thread.start()
+            thread.join(2 * self._wait)
+            if thread.is_alive():
+                raise TimeoutError
+            if failures:
+                raise failures[0]
+            self._reached = True
+
+    def refuses_only_writes(self, error: Exception) -> bool:
+        """Whether reading may still do."""
+        from redis import exceptions
+
+        refusals = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
+        return isinstance(error, refusals) or _is_not_permitted(error)
 
     def reason(self, error: Exception) -> str:
         """Why a command failed, in words that are ours: a server's may quote the password."""
@@ -92,16 +134,29 @@ class RedisServer:
             return "it is a read-only replica"
         if isinstance(error, exceptions.OutOfMemoryError):
             return "it is full"
-        if isinstance(error, exceptions.NoPermissionError):
-            return "it does not permit the user to run scripts on keys that begin with 'quaycache:'"
+        if _is_not_permitted(error):
+            return "it does not permit this user what is needed"
         code = _ERROR_CODE.match(str(error))
         if code is not None and code[0] == "WRONGTYPE":
             return "somebody else has keys there that begin with 'quaycache:'"
+        if "out of range" in str(error):
+            return "it has no database of that number"
         return f"it fails ({code[0] if code else type(error).__name__})"
 
     def close(self) -> None:
         """Let go of the connections."""
         self._client.close()
+        self._patient_client.close()
+
+
+def _is_not_permitted(error: Exception) -> bool:
+    """Redis says it in other words if it is a script that may not run a command."""
+    from redis import exceptions
+
+    words = ("ACL failure", "can't run this command", "NOPERM", "can't access")
+    return isinstance(error, exceptions.NoPermissionError) or any(
+        word in str(error)[:500] for word in words
+    )
 
 
 def _connected(url: str, wait: float) -> redis.Redis:
@@ -113,6 +168,8 @@ def _connected(url: str, wait: float) -> redis.Redis:
         raise MissingExtraError(
             "a cache on Redis needs redis-py: pip install 'quaycache[redis]'"
         ) from None
+    # Its older versions do not look at the name in a certificate unless they are told to.
+    verified = {"ssl_check_hostname": True} if url.startswith("rediss:") else {}
     try:
         return redis.Redis.from_url(
             url,
@@ -120,6 +177,7 @@ def _connected(url: str, wait: float) -> redis.Redis:
             socket_connect_timeout=wait,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
+            **verified,
         )
     except Exception:  # noqa: BLE001 - its message may quote the password
         raise SettingsError(_WRONG_URL) from None
@@ -133,12 +191,17 @@ def _location(url: str) -> str:
         options = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
     except ValueError:
         raise SettingsError(_WRONG_URL) from None
-    if not options.keys() <= _OPTIONS:
-        raise SettingsError(f"the cache URL has options other than {', '.join(sorted(_OPTIONS))}")
+    if parts.fragment:
+        raise SettingsError(_WRONG_URL)
+    if not options.keys() <= (_OPTIONS if parts.scheme == "rediss" else {"db"}):
+        raise SettingsError(
+            "the cache URL has options other than db, and with rediss:// ssl_ca_certs, ssl_certfile"
+            " and ssl_keyfile"
+        )
     database = options.get("db", [parts.path.strip("/") if parts.scheme != "unix" else ""])[0]
     if database and not (database.isascii() and database.isdigit() and len(database) < 6):
         raise SettingsError(_WRONG_URL)
-    if parts.scheme == "unix" and parts.path and not host:
+    if parts.scheme == "unix" and parts.path and not host and "@" not in parts.path:
         return f"unix://{printable(parts.path)}" + (f"?db={database}" if database else "")
     if parts.scheme not in ("redis", "rediss") or not host:
         raise SettingsError(_WRONG_URL)

@@ -135,11 +135,13 @@ def test_the_users_of_the_server(embedded_quay: EmbeddedQuay, tmp_path: Path) ->
         for name, rule in rules:
             admin.execute_command("ACL", "SETUSER", name, *rule.split())
         ask = f"quaycache resolve 'quay://{NAMESPACE}/*:{TAG}'"
+        other = f"quaycache resolve 'quay://{NAMESPACE}/*:other'"
         said = {}
         for name, script in (
             ("writer", ask),
             ("reader", ask),
-            ("reader", "quaycache cache info || true; quaycache cache clean && exit 1 || true"),
+            ("reader", other),
+            ("reader", "quaycache cache info; ! quaycache cache clean"),
             ("writer", "quaycache cache info; quaycache cache prune; quaycache cache clean"),
         ):
             embedded_quay.reset_counters()
@@ -149,6 +151,8 @@ def test_the_users_of_the_server(embedded_quay: EmbeddedQuay, tmp_path: Path) ->
                 assert embedded_quay.counters().requests == 0
         assert len(said["writer", ask].splitlines()) == N
         assert len(said["reader", ask].splitlines()) == N
+        (line,) = said["reader", other].splitlines()
+        assert "does not permit this user" in line
         assert not list(admin.scan_iter())
         for name, _ in rules:
             refused = admin.execute_command("ACL", "DRYRUN", name, "HGET", "others", "field")

@@ -301,8 +301,8 @@ def test_after_a_clean_it_is_empty_and_works(store: Store) -> None:
 
 def test_a_claim_tells_what_is_stored(store: Store) -> None:
     merge(store, {key("a"): present(), key("b"): absent(), key("c", "v2"): absent()})
-    claimed = store.claim(SCOPE, "v1", ["a", "b", "c"])
+    claimed = store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=2)
     assert claimed.answers == {"a": present(), "b": absent()}
     assert list(claimed.by_others) == []
-    assert list(store.claim(SCOPE, "v1", ["a", "b", "c"]).by_others) == []
+    assert list(store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=2).by_others) == []
     assert [row.key for row in store.rows()] == [key("a"), key("b"), key("c", "v2")]

@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timezone
 
 import pytest
 import redis
+from freezegun import freeze_time
 
 from quaycache.errors import SettingsError, StoreError
+from quaycache.model import StoredAnswer
 from quaycache.store.entry import encode_entry
 from quaycache.store.keys import encode_key
 from quaycache.store.redis import RedisStore
@@ -131,28 +134,42 @@ class TestLayout:
 class TestClaims:
     def test_of_two_stores_one_claims(self, store: RedisStore, redis_url: str) -> None:
         with closing(RedisStore(redis_url, retention=FOR_EVER)) as other:
-            assert set(store.claim(SCOPE, "v1", ["a", "b"]).by_others) == set()
-            assert set(other.claim(SCOPE, "v1", ["b", "c"]).by_others) == {"b"}
-            assert set(store.claim(SCOPE, "v1", ["a", "b", "c"]).by_others) == {"c"}
-            assert set(other.claim(SCOPE, "v2", ["a", "b"]).by_others) == set()
+            assert set(store.claim(SCOPE, "v1", ["a", "b"], seconds=2).by_others) == set()
+            assert set(other.claim(SCOPE, "v1", ["b", "c"], seconds=2).by_others) == {"b"}
+            assert set(store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=2).by_others) == {"c"}
+            assert set(other.claim(SCOPE, "v2", ["a", "b"], seconds=2).by_others) == set()
             merge(store, {key("b"): absent()})
-            claimed = other.claim(SCOPE, "v1", ["a", "b"])
+            claimed = other.claim(SCOPE, "v1", ["a", "b"], seconds=2)
             assert claimed.answers == {"b": absent()}
             assert set(claimed.by_others) == {"a"}
 
     def test_a_claim_ends(self, store: RedisStore, redis_url: str) -> None:
         with closing(RedisStore(redis_url)) as other:
-            other.claim(SCOPE, "v1", ["a"])
+            other.claim(SCOPE, "v1", ["a"], seconds=2)
             until = time.monotonic() + HANG_GUARD
-            while store.claim(SCOPE, "v1", ["a"]).by_others:
+            while store.claim(SCOPE, "v1", ["a"], seconds=2).by_others:
                 assert time.monotonic() < until
+
+    def test_a_removal_ends_it(self, store: RedisStore, redis_url: str) -> None:
+        with closing(RedisStore(redis_url)) as other:
+            other.claim(SCOPE, "v1", ["nova-api"], seconds=30)
+            other.remove({key(): NOW})
+            assert set(store.claim(SCOPE, "v1", ["nova-api"], seconds=2).by_others) == set()
+
+    def test_a_forked_process_claims_for_itself(self, store: RedisStore) -> None:
+        store.claim(SCOPE, "v1", ["a"], seconds=30)
+        child = os.fork()
+        if not child:
+            taken = set(store.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == {"a"}
+            os._exit(0 if taken else 1)
+        assert os.waitpid(child, 0)[1] == 0
 
     @pytest.mark.parametrize("claim", [b"99999999999999 abc", b"1e999 abc", b"abc", b"\xff" * 500])
     def test_a_claim_that_cannot_be_is_none(
         self, store: RedisStore, server: redis.Redis, claim: bytes
     ) -> None:
         server.hset(HASH.replace("quaycache:", "quaycache:claims|"), "a", claim)
-        assert set(store.claim(SCOPE, "v1", ["a"]).by_others) == set()
+        assert set(store.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == set()
 
     def test_who_cannot_store_claims_nothing(self) -> None:
         with (
@@ -161,7 +178,40 @@ class TestClaims:
             closing(RedisStore(server.url)) as other,
         ):
             for store in (one, other, one, other):
-                assert set(store.claim(SCOPE, "v1", ["a"]).by_others) == set()
+                assert set(store.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == set()
+
+
+class TestClocks:
+    def test_times_of_storing_are_the_servers(self, redis_url: str) -> None:
+        now = time.time()
+        with (
+            closing(RedisStore(redis_url)) as ahead,
+            closing(RedisStore(redis_url)) as right,
+            closing(RedisStore(redis_url)) as behind,
+        ):
+            with freeze_time(datetime.fromtimestamp(now + 3600, timezone.utc)):
+                ahead.merge({key(): StoredAnswer(None, now, now + 3600)}, latest=LATEST)
+                ahead.merge({LISTING_KEY: listing(now)}, latest=LATEST)
+                found = ahead.load_answer(key())
+                assert found is not None
+                assert abs(found.stored_at - (now + 3600)) < 3
+            found = right.load_answers(SCOPE, "v1")["nova-api"]
+            assert abs(found.stored_at - now) < 3
+            assert all(abs(row.entry.stored_at - now) < 3700 for row in right.rows() if row.entry)
+            with freeze_time(datetime.fromtimestamp(now - 40 * 86400, timezone.utc)):
+                found = behind.load_answers(SCOPE, "v1")["nova-api"]
+                assert abs(found.stored_at - (now - 40 * 86400)) < 3
+
+    def test_a_clock_far_ahead_drops_nothing(self, redis_url: str, server: redis.Redis) -> None:
+        now = time.time()
+        with closing(RedisStore(redis_url)) as store:
+            merge(store, {key(): absent(now)})
+        with (
+            freeze_time(datetime.fromtimestamp(now + 40 * 86400, timezone.utc)),
+            closing(RedisStore(redis_url)) as ahead,
+        ):
+            assert list(ahead.load_answers(SCOPE, "v1")) == ["nova-api"]
+        assert server.hkeys(HASH) == [b"nova-api"]
 
 
 class TestHostileData:
@@ -231,8 +281,13 @@ class TestHostileData:
 
 
 @contextmanager
-def fake_server(answer: bytes, *, pause: float = 0.0) -> Iterator[str]:
-    """Answers every command alike, in pieces of one byte if there is a pause between them."""
+def fake_server(
+    answer: bytes, *, pause: float = 0.0, credentials: str = f"user:{SECRET}@"
+) -> Iterator[str]:
+    """Answers every command alike, in pieces of one byte if there is a pause between them.
+
+    But without credentials it says PONG, so that it is asked for more.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     ended = threading.Event()
 
@@ -247,7 +302,11 @@ def fake_server(answer: bytes, *, pause: float = 0.0) -> Iterator[str]:
     def talk(connection: socket.socket) -> None:
         with connection:
             try:
-                while connection.recv(65536):
+                while data := connection.recv(65536):
+                    if not credentials and b"EVAL" not in data:
+                        greetings = data.count(b"SETINFO")
+                        connection.sendall(b"+OK\r\n" * greetings or b"+PONG\r\n")
+                        continue
                     if not pause:
                         connection.sendall(answer)
                         continue
@@ -260,7 +319,7 @@ def fake_server(answer: bytes, *, pause: float = 0.0) -> Iterator[str]:
 
     threading.Thread(target=serve, daemon=True).start()
     try:
-        yield f"redis://user:{SECRET}@127.0.0.1:{listener.getsockname()[1]}/0"
+        yield f"redis://{credentials}127.0.0.1:{listener.getsockname()[1]}/0"
     finally:
         ended.set()
         listener.shutdown(socket.SHUT_RDWR)
@@ -271,7 +330,10 @@ class TestFaults:
     @pytest.mark.timeout(HANG_GUARD)
     def test_a_trickle_is_not_waited_for(self, caplog: pytest.LogCaptureFixture) -> None:
         endless = b"$1000000\r\n" + b"x" * 1_000_000
-        with fake_server(endless, pause=0.05) as url, closing(RedisStore(url, wait=0.1)) as store:
+        with (
+            fake_server(endless, pause=0.05, credentials="") as url,
+            closing(RedisStore(url, wait=0.3)) as store,
+        ):
             assert store.load_answers(SCOPE, "v1") == {}
             assert store.load_answers(SCOPE, "v1") == {}
         (line,) = warnings(caplog)
@@ -310,6 +372,29 @@ class TestFaults:
         assert SECRET not in str(caught.value)
         assert len(warnings(caplog)) == 1
         assert SECRET not in caplog.text
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            *(b":5\r\n", b"$-1\r\n", b"*0\r\n", b"*2\r\n:1\r\n:2\r\n", b"*1\r\n-ERR no\r\n"),
+            b"*2\r\n*2\r\n$1\r\n1\r\n$1\r\n1\r\n*1\r\n$1\r\na\r\n",
+            b"*2\r\n*2\r\n$1\r\n1\r\n$1\r\n1\r\n*2\r\n$1\r\na\r\n:7\r\n",
+            b"*3\r\n*2\r\n$1\r\nx\r\n$1\r\n1\r\n*0\r\n:9\r\n",
+            b"*3\r\n*2\r\n$1\r\n1\r\n$1\r\n1\r\n*0\r\n:9\r\n",
+        ],
+    )
+    def test_a_scripts_answer_that_is_none(
+        self, answer: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with fake_server(answer, credentials="") as url, closing(RedisStore(url)) as one:
+            assert one.load_answers(SCOPE, "v1") == {}
+            assert one.load_answer(key()) is None
+            assert one.load_listing(SCOPE) is None
+        with fake_server(answer, credentials="") as url, closing(RedisStore(url)) as one:
+            assert one.load_listing(SCOPE) is None
+        with fake_server(answer, credentials="") as url, closing(RedisStore(url)) as one:
+            assert one.claim(SCOPE, "v1", ["a"], seconds=2).answers == {}
+        assert 1 <= len(warnings(caplog)) <= 3
 
     def test_full_means_nothing_more_is_stored_but_read(
         self, caplog: pytest.LogCaptureFixture
@@ -368,7 +453,7 @@ class TestFaults:
         finally:
             server.acl_deluser("reader")
         (line,) = warnings(caplog)
-        assert "does not permit the user" in line
+        assert "does not permit this user" in line
         assert SECRET not in line
 
     @pytest.mark.parametrize("credentials", ["", f"{SECRET}x@", f":{SECRET}x@", f"who:{SECRET}@"])
@@ -413,7 +498,7 @@ class TestUrl:
             ("redis://cache.example", "redis://cache.example:6379/0"),
             (f"redis://:{SECRET}@cache.example:7000/2", "redis://cache.example:7000/2"),
             (f"rediss://ci:{SECRET}@[::1]/", "rediss://[::1]:6379/0"),
-            (f"redis://cache.example?ssl_ca_certs=/etc/{SECRET}", "redis://cache.example:6379/0"),
+            (f"rediss://cache.example?ssl_ca_certs=/etc/{SECRET}", "rediss://cache.example:6379/0"),
             ("redis://cache.example?db=4", "redis://cache.example:6379/4"),
             (f"unix://ci:{SECRET}@/run/redis.sock", "unix:///run/redis.sock"),
             ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
@@ -441,6 +526,9 @@ class TestUrl:
             f"redis://:{SECRET}@[::1",
             f"unix://:{SECRET}@",
             f"unix://:{SECRET}@host/path",
+            f"unix://:x/{SECRET}@/run/redis.sock",
+            f"redis://:x#{SECRET}@cache.example",
+            "redis://cache.example?ssl_ca_certs=/etc/ca.pem",
         ],
     )
     def test_it_is_wrong(self, url: str) -> None:
