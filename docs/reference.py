@@ -68,7 +68,8 @@ def library() -> str:
         "# Library",
         "",
         "Written by `python docs/reference.py` from the docstrings. Everything here is imported",
-        "from `quaycache`. Times are seconds UTC, durations seconds, sizes bytes.",
+        "from `quaycache`. Times are seconds UTC, durations seconds, sizes bytes. The library",
+        "reads no `QUAYCACHE_` variable; those are the command's.",
         "",
     ]
     for area, names in _AREAS.items():

@@ -43,6 +43,9 @@ DEFAULT_TIMEOUT: Final = 300.0
 _FIRST_WAIT: Final = 0.5
 _MAX_WAIT: Final = 10.0
 
+# A user who sees nothing for longer wonders.
+_SILENT_SECONDS: Final = 5.0
+
 _ERRORS: Final[dict[int, type[QuayAPIError]]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -89,6 +92,7 @@ class RetryingTransport:
         self._timeout = timeout
         self._ssl_context = ssl_context
         self._pacer = Pacer(rate_limit)
+        self._warned = False
         self._lock = threading.Lock()
         self._transport: Transport | None = None
 
@@ -130,6 +134,7 @@ class RetryingTransport:
             except QuayAPIError as error:
                 if error.status == 429:
                     run.count("rate_limited")
+                    self._warn_of_refusals()
                 if error.status in (429, 503):
                     self._pacer.refused(sent_at, error.retry_after)
                 tries.failures.append(error)
@@ -168,6 +173,17 @@ class RetryingTransport:
             sleep=tenacity.sleep_using_event(run.cancelled),
             reraise=True,
         )(attempt_again)
+
+    def _warn_of_refusals(self) -> None:
+        """Say once why nothing seems to happen."""
+        if self._pacer.silence() > _SILENT_SECONDS and not self._warned:
+            self._warned = True
+            LOG.warning(
+                "%s has refused everything with 429 for %.0f s; it is asked for %.0f s in all",
+                self._api_base.registry,
+                self._pacer.silence(),
+                self._timeout,
+            )
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -227,7 +243,7 @@ class _Tries:
         text = f"{subject}: {error}"
         if len(self.failures) > 1:
             each = "; ".join(
-                reason if times == 1 else f"{reason} ({times} times)"
+                reason if times in (1, len(self.failures)) else f"{reason} ({times} times)"
                 for reason, times in reasons.items()
             )
             text = f"{subject}: gave up after {len(self.failures)} tries: {each}"

@@ -70,8 +70,7 @@ class Turns:
         self._hand: list[Request] = []
         self._left_to_others: list[Request] = []
         self._shares = True
-        self._began = self._dealt = time.monotonic()
-        self._spent = 0.0
+        self._began = self._dealt = self._spent = 0.0
 
     def add(self, request: Request) -> None:
         """Let a question wait."""
@@ -81,6 +80,8 @@ class Turns:
     def take(self) -> Request:
         """A question to be asked now; as many can be taken as were added."""
         with self._taking:
+            if not self._began:
+                self._began = self._dealt = time.monotonic()
             while not self._hand:
                 began = time.monotonic()
                 if not self._waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -302,3 +303,71 @@ def test_demo(command: Command) -> None:
         ["stale but unchanged", "32", "50", "1"],
         ["fresh", "32", "50", "0"],
     ]
+
+
+class TestStreams:
+    @pytest.mark.parametrize("arguments", [["--version"], ["resolve", "quay://kolla/*:v1"]])
+    def test_a_closed_stdout_is_said(self, arguments: list[str]) -> None:
+        assert through_the_shell(arguments, ">&-") == (1, "", "error: stdout is closed\n")
+
+    def test_a_closed_stderr_is_nobodys_trouble(self) -> None:
+        code, out, _ = through_the_shell(["--version"], "2>&-")
+        assert (code, out.split()[0]) == (0, "quaycache")
+        assert through_the_shell(["resolve"], "2>&-")[0] == 2
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+    def test_a_full_one_too(self) -> None:
+        code, _, err = through_the_shell(["--version"], "> /dev/full")
+        assert (code, err) == (1, "error: stdout cannot be written: No space left on device\n")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["cache", "dir", "--cacheurl=redis://:s3cret@h/0"],
+            ["cache", "dir", "redis://:s3cret@h/0"],
+            ["resolve", "redis://:s3/cret@h/0"],
+            ["cache", "info", "--cache-dir", "redis://:s3cret@h/0"],
+            ["cache", "dir", "--cache-url", "unix://:12/s3cret@/run/x.sock"],
+        ],
+    )
+    def test_a_password_in_the_wrong_place_is_not_shown(self, arguments: list[str]) -> None:
+        code, out, err = through_the_shell(arguments)
+        assert (code, out) == (2, "")
+        assert "cret" not in err
+
+
+def through_the_shell(arguments: list[str], redirection: str = "") -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command with streams as a shell leaves them."""
+    command = shlex.join([sys.executable, "-m", "quaycache", *arguments])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{command} {redirection}"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=HANG_GUARD,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+class TestWhatIsSaid:
+    def test_that_nothing_was_found(self, embedded_quay: EmbeddedQuay, command: Command) -> None:
+        embedded_quay.registry.populate("kolla", 3, tag="v1")
+        for uri, said in (
+            ("quay://kolla/*:v2", "of 3 repositories, 3 asked about, none carries the tag"),
+            ("quay://kolla/zz*:v1", "of 3 repositories, 0 asked about, none carries the tag"),
+        ):
+            done = command("resolve", "--no-cache", uri)
+            assert (done.code, done.out) == (0, "")
+            assert done.err == f"warning: nothing found: {said}\n"
+            assert command("resolve", "-q", "--no-cache", uri).err == ""
+
+    def test_of_many_failures_the_first_few(
+        self, embedded_quay: EmbeddedQuay, command: Command
+    ) -> None:
+        embedded_quay.registry.populate("kolla", 50)
+        embedded_quay.configure(faults=[Fault(kind="status", status=403, endpoint="tag")])
+        done = command("resolve", "--keep-going", "quay://kolla/*:latest")
+        lines = done.err.splitlines()
+        assert len(lines) == 21
+        assert lines[-1] == "error: and 30 more: see --output json"

@@ -87,10 +87,12 @@ class TestRuns:
         assert command("resolve", *url, URI).code == 0
         with redis.Redis.from_url(redis_url) as server:
             assert server.dbsize() > 0
-        for arguments, given in (([*directory, *url], {}), ([], surroundings)):
+        for arguments, given, both in (
+            ([*directory, *url], {}, "--cache-dir and --cache-url"),
+            ([], surroundings, "QUAYCACHE_CACHE_DIR and QUAYCACHE_CACHE_URL"),
+        ):
             done = command("resolve", *arguments, URI, **given)
-            assert done.code == 2
-            assert done.err == "error: --cache-dir and --cache-url exclude each other\n"
+            assert (done.code, done.err) == (2, f"error: {both} exclude each other\n")
         assert kolla.counters().tag == 2 * N
 
     def test_without_redis_py(self, kolla: EmbeddedQuay, tmp_path: Path) -> None:

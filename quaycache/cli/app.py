@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from quaycache.cli import exits
 from quaycache.cli.commands import Group
-from quaycache.cli.output import complain
+from quaycache.cli.output import complain, replace_closed_streams
 from quaycache.cli.parser import UsageError
 from quaycache.errors import MissingExtraError, QuaycacheError, QueryError, SettingsError
 from quaycache.version import __version__
@@ -39,8 +40,8 @@ COMMANDS = Group(
 def run(arguments: Sequence[str]) -> NoReturn:
     """Run the command line and exit."""
     try:
+        replace_closed_streams()
         code = COMMANDS.run(arguments)
-        sys.stdout.flush()
     except UsageError as error:
         code = _fail(f"{error}; see '{error.command} --help'", exits.USAGE)
     except (QueryError, SettingsError, MissingExtraError) as error:
@@ -59,5 +60,7 @@ def run(arguments: Sequence[str]) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> int:
-    complain(f"error: {' '.join(message.split())}")
+    # What was typed may be a URL with a password in a place where nobody expects one.
+    shown = re.sub(r"://\S*@", "://***@", " ".join(message.split()))
+    complain(f"error: {shown}")
     return code

@@ -142,8 +142,10 @@ def open_store(options: Options) -> Store:
     directory, url = options.cache_dir, options.cache_url
     if directory is not None and url is not None:
         given = options.on_command_line.intersection(("cache_dir", "cache_url"))
-        if len(given) != 1:
+        if len(given) == 2:
             raise SettingsError("--cache-dir and --cache-url exclude each other")
+        if not given:
+            raise SettingsError("QUAYCACHE_CACHE_DIR and QUAYCACHE_CACHE_URL exclude each other")
         directory, url = (directory, None) if "cache_dir" in given else (None, url)
     if (store := store_at(directory, url)) is not None:
         return store

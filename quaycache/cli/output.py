@@ -8,16 +8,45 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from quaycache.errors import QuaycacheError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from quaycache.model import Image, Resolution, Stats
 
 
+class OutputError(QuaycacheError):
+    """Stdout takes nothing."""
+
+
+def replace_closed_streams() -> None:
+    """Whoever started us may have closed them: Python has None then.
+
+    Raises:
+        OutputError: stdout is closed, and what is asked for could not be printed.
+    """
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it lasts as long as we
+    if sys.stdout is None:
+        sys.stdout = sys.stderr
+        raise OutputError("stdout is closed")
+
+
 def say(*lines: str) -> None:
-    """Print lines on stdout. A file's name in them need not be text: it leaves as it came in."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(os.fsencode("".join(f"{line}\n" for line in lines)))
+    """Print lines on stdout. A file's name in them need not be text: it leaves as it came in.
+
+    Raises:
+        BrokenPipeError: its reader has had enough.
+        OutputError: it takes nothing.
+    """
+    try:
+        sys.stdout.buffer.write(os.fsencode("".join(f"{line}\n" for line in lines)))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"stdout cannot be written: {error.strerror}") from error
 
 
 def complain(line: str) -> None:

@@ -16,7 +16,7 @@ from quaycache.cli.options import add_cache_options, add_parallel, policy_of, st
 from quaycache.cli.output import FORMATS, complain, format_time, say, stats_line
 from quaycache.cli.parser import Options, Parser, integer, one_of
 from quaycache.client import QuayClient
-from quaycache.errors import QuayAPIError
+from quaycache.errors import QuayAPIError, RateLimitedError
 from quaycache.freshness import Mode
 from quaycache.query import parse_query, parse_since
 from quaycache.resolver import DEFAULT_WORKERS
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # A line of so many names can still be read.
 _NAMED = 5
+_LINES = 20
 
 
 _COMMAND = "quaycache resolve"
@@ -162,6 +163,7 @@ def resolve(options: Options) -> int:
     _print(resolution, options.output, options.stats)
     if not options.quiet:
         _tell_age(resolution, offline=offline)
+        _tell_nothing(resolution)
     return _exit_code(resolution, offline=offline)
 
 
@@ -177,16 +179,21 @@ def _listener(options: Options) -> AbstractContextManager[Listener | None]:
 
 
 def _with_hint(error: QuayAPIError) -> QuayAPIError:
-    found = len(error.partial.images) if error.partial else 0
-    if not found:
-        return error
-    return type(error)(f"{error}; {found} found before are not printed: see --keep-going")
+    hints = []
+    if isinstance(error, RateLimitedError):
+        hints.append("ask less at once with -j or --rate-limit, or wait longer with --timeout")
+    if found := len(error.partial.images) if error.partial else 0:
+        hints.append(f"not printed, though found before: {found}; see --keep-going")
+    return type(error)("; ".join([str(error), *hints])) if hints else error
 
 
 def _print(resolution: Resolution, output: str, stats: bool) -> None:
     say(*FORMATS[output](resolution))
-    for failure in resolution.failures:
+    failures = resolution.failures
+    for failure in failures[:_LINES]:
         complain(f"error: {failure.error}")
+    if len(failures) > _LINES:
+        complain(f"error: and {len(failures) - _LINES} more: see --output json")
     if stats:
         complain(stats_line(resolution.stats))
 
@@ -206,6 +213,15 @@ def _tell_age(resolution: Resolution, *, offline: bool) -> None:
             f"warning: the server failed, and {stats.stale} of {stats.matched} answers are stale,"
             f" the oldest of {format_time(oldest)}: {shown}"
         )
+
+
+def _tell_nothing(resolution: Resolution) -> None:
+    """On stderr, that nothing was found: most often it is a mistake in the URI."""
+    stats = resolution.stats
+    if resolution.images or resolution.failures or not (stats.repositories or stats.matched):
+        return
+    listed = f"of {stats.repositories} repositories, " if stats.repositories else ""
+    complain(f"warning: nothing found: {listed}{stats.matched} asked about, none carries the tag")
 
 
 def _exit_code(resolution: Resolution, *, offline: bool) -> int:

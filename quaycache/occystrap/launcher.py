@@ -136,6 +136,13 @@ def _with_cache(callback: Callable[..., Any], quay: Any) -> Callable[..., Any]:
         from quaycache.occystrap.bridge import resolve_quay_uri
 
         result = callback(*args, **kwargs)
+        if cache_dir and cache_url:
+            context = click.get_current_context()
+            given = click.core.ParameterSource.COMMANDLINE
+            if context.get_parameter_source("cache_dir") is not given:
+                cache_dir = None
+            elif context.get_parameter_source("cache_url") is not given:
+                cache_url = None
         if cache_dir or cache_url:
             # Before 0.4.13 there are no retries and no rate limit, and -j is not passed on.
             settings = {name: kwargs[name] for name in ("retries", "rate_limit") if name in kwargs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from quaycache.errors import MalformedResponseError
@@ -24,6 +25,9 @@ shortly before."""
 
 KEEPALIVE: Final = 4.5
 """Seconds of idleness; Quay ends a connection after 5."""
+
+
+_ERRNO: Final = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class Response(NamedTuple):
@@ -93,7 +97,7 @@ def not_connected(reason: str, host: str) -> str:
             f"the certificate of {host} is not trusted: {printable(reason)};"
             " SSL_CERT_FILE names a file of further authorities"
         )
-    return f"cannot connect to {host}: {printable(reason)}"
+    return f"cannot connect to {host}: {printable(_ERRNO.sub('', reason))}"
 
 
 def not_connected_in_time(host: str) -> str:

@@ -64,8 +64,9 @@ def environment_ssl_context() -> ssl.SSLContext:
 
         return ssl.create_default_context(cafile=certifi.where())
     except (OSError, ValueError) as error:
-        named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+        variables = {"SSL_CERT_FILE": file, "SSL_CERT_DIR": directory}
+        named = [f"{name}={printable(path)}" for name, path in variables.items() if path]
         raise SettingsError(
-            f"cannot load the certificates that {' or '.join(named) or 'the system'} names:"
-            f" {printable(str(error))}"
+            f"cannot load the certificates of {' or '.join(named) or 'certifi'}:"
+            f" {printable(getattr(error, 'strerror', None) or str(error))}"
         ) from None

@@ -151,8 +151,9 @@ def test_the_users_of_the_server(embedded_quay: EmbeddedQuay, tmp_path: Path) ->
                 assert embedded_quay.counters().requests == 0
         assert len(said["writer", ask].splitlines()) == N
         assert len(said["reader", ask].splitlines()) == N
-        (line,) = said["reader", other].splitlines()
+        line, nothing = said["reader", other].splitlines()
         assert "does not permit this user" in line
+        assert "nothing found" in nothing
         assert not list(admin.scan_iter())
         for name, _ in rules:
             refused = admin.execute_command("ACL", "DRYRUN", name, "HGET", "others", "field")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import DOCS, ROOT
+from tests.docs.pages import DOCS, ROOT, blocks, run
 
 REFERENCE = runpy.run_path(str(DOCS / "reference.py"))
 GENERATED: dict[str, Callable[[], str]] = REFERENCE["PAGES"]
@@ -46,3 +47,10 @@ def test_every_option_of_the_main_job_is_in_the_readme() -> None:
     assert len(flags) > 20
     short = {"--help", "--quiet", "--verbose"}
     assert [flag for flag in flags if flag not in readme and flag not in short] == []
+
+
+def test_the_example_of_a_test_passes(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    (example,) = [block for block in blocks(readme, "python") if "def test_" in block]
+    (tmp_path / "test_example.py").write_text(example)
+    run(f"{sys.executable} -m pytest -q -p no:cacheprovider test_example.py", tmp_path, {})
