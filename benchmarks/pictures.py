@@ -67,23 +67,24 @@ def _law(axes: Any, result: dict[str, Any]) -> None:
         axes.plot(xs, walls, "o-", color=colour, markersize=6)
         axes.annotate(
             f"n = {n}",
-            (xs[-1], walls[-1]),
-            xytext=(8, -4),
+            (xs[0], walls[0]),
+            xytext=(-9, 1),
             textcoords="offset points",
+            ha="right",
             color=colour,
         )
     axes.plot([], [], "--", color="#555555", label="best possible")
     axes.plot([], [], "o-", color="#555555", label="measured")
     axes.set(xscale="log", yscale="log", xlabel="n / j: repositories for each worker")
     axes.set(ylabel="seconds")
-    axes.set_xlim(right=axes.get_xlim()[1] * 1.6)
+    axes.set_xlim(left=axes.get_xlim()[0] * 0.4)
     axes.legend(frameon=False, loc="upper left")
     _plain(axes.xaxis)
     _plain(axes.yaxis)
     fit = result["law"]["fit"]
     axes.set_title(
         f"Cold: {fit['a']:.2f} s + {fit['b_by_latency']:.2f} x latency x n / j"
-        f"\n(latency {result['latency'] * 1000:.0f} ms, R² {fit['r_squared']:.3f})"
+        f"\n(latency {result['latency'] * 1000:.0f} ms, R² {fit['r_squared']:.4f})"
     )
 
 
@@ -130,8 +131,8 @@ def _peers(axes: Any, result: dict[str, Any]) -> None:
     axes.grid(visible=False, axis="y")
     axes.invert_yaxis()
     axes.set_title(
-        f"Cold: {result['peers']['n']} repositories, {workers} workers,"
-        f" {result['latency'] * 1000:.0f} ms an answer"
+        f"Cold: {result['peers']['n']} repositories, {workers} workers"
+        f"\n({result['latency'] * 1000:.0f} ms an answer)"
     )
 
 
