@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 import redis
@@ -19,8 +20,10 @@ from quaycache.model import StoredAnswer
 from quaycache.store.entry import encode_entry
 from quaycache.store.keys import encode_key
 from quaycache.store.redis import RedisStore
+from quaycache.store.redis_server import RedisServer
+from tests import redis_server
 from tests.conftest import HANG_GUARD
-from tests.redis_server import RedisServer, running_redis
+from tests.redis_server import running_redis
 from tests.store.conftest import FOR_EVER
 from tests.store.samples import (
     LATEST,
@@ -396,6 +399,27 @@ class TestFaults:
             assert one.claim(SCOPE, "v1", ["a"], seconds=2).answers == {}
         assert 1 <= len(warnings(caplog)) <= 3
 
+    def test_who_has_failed_is_left_alone_after_one_warning(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls: list[object] = []
+        call = RedisServer.call
+
+        def counted(self: RedisServer, *arguments: Any, **options: Any) -> Any:
+            calls.append(arguments)
+            return call(self, *arguments, **options)
+
+        monkeypatch.setattr(RedisServer, "call", counted)
+        with running_redis("--maxmemory", "1") as server, closing(RedisStore(server.url)) as one:
+            merge(one, {key(): absent()})
+            assert len(calls) == 2
+            server.kill()
+            for _ in range(3):
+                assert one.load_answers(SCOPE, "v1") == {}
+                merge(one, {key(): absent()})
+        assert len(calls) == 3
+        assert len(warnings(caplog)) == 1
+
     def test_full_means_nothing_more_is_stored_but_read(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -481,7 +505,7 @@ class TestFaults:
         assert store.load_answer(key()) == absent()
         assert warnings(caplog) == []
 
-    def test_a_unix_socket(self, shared_redis: RedisServer, redis_url: str) -> None:
+    def test_a_unix_socket(self, shared_redis: redis_server.RedisServer, redis_url: str) -> None:
         with closing(RedisStore(f"unix://{shared_redis.socket}?db=3", retention=FOR_EVER)) as store:
             merge(store, {key(): absent()})
             assert store.load_answer(key()) == absent()
