@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from quaycache.errors import StoreError
 from quaycache.lazy_logger import LazyLogger
@@ -20,7 +20,6 @@ from quaycache.store.entry import (
     MAX_LISTING,
     Entry,
     decode_answer,
-    decode_listing,
     encode_entry,
 )
 from quaycache.store.keys import (
@@ -31,21 +30,24 @@ from quaycache.store.keys import (
     answers_prefix,
     decode_key,
     encode_key,
-    namespace_prefix,
 )
 from quaycache.store.protocol import Claimed, Description, Pruned, Row
+from quaycache.store.redis_layout import (
+    PREFIX,
+    Loaded,
+    claims_of,
+    decoded,
+    field_of,
+    hash_of,
+    shifted,
+    tag_of,
+    tags_of,
+)
 from quaycache.store.redis_server import RedisServer
 
 LOG = LazyLogger("quaycache.store")
 
 T = TypeVar("T")
-EntryT = TypeVar("EntryT", bound=Entry)
-
-PREFIX: Final = "quaycache:"
-"""What every key begins with: the server may be others' too."""
-
-_CLAIMS: Final = f"{PREFIX}claims|"
-_TAGS: Final = f"{PREFIX}tags|"
 
 # Of one hash: what has more is no namespace's.
 _MAX_FIELDS: Final = 250_000
@@ -111,12 +113,12 @@ class RedisStore:
         self, scope: Scope, tag: str, repositories: Collection[str], *, seconds: float
     ) -> Claimed:
         """As `Store.claim`."""
-        keys = [_hash(scope, tag), _claims(scope, tag)]
+        keys = [hash_of(scope, tag), claims_of(scope, tag)]
 
         def run(who: str) -> Claimed:
             arguments = [MAX_ANSWER, round(seconds * 1000), who, *repositories]
             time_, flat, others = self._server.run(redis_scripts.CLAIM, keys, arguments)
-            answers = self._decoded(scope, tag, _Loaded(time_, flat))
+            answers = self._decoded(scope, tag, Loaded(time_, flat))
             usable = {name: one for name, one in answers.items() if not self._is_old(one)}
             return Claimed(usable, {name for name in repositories if name.encode() in others})
 
@@ -146,9 +148,9 @@ class RedisStore:
 
         def keep() -> None:
             # One after the other: nobody else is answered meanwhile.
-            tags: set[Any] = self._server.call(lambda client: client.smembers(_tags(scope)))
+            tags: set[Any] = self._server.call(lambda client: client.smembers(tags_of(scope)))
             for tag in filter(None, tags):
-                name = _hash(scope, tag.decode("ascii", "replace"))
+                name = hash_of(scope, tag.decode("ascii", "replace"))
                 arguments = [min(until, _FOR_EVER), *listed]
                 self._server.run(redis_scripts.KEEP_LISTED, [name], arguments, long=True)
 
@@ -197,9 +199,9 @@ class RedisStore:
         self._server.close()
 
     def _answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
-        return self._decoded(scope, tag, self._load(_hash(scope, tag), MAX_ANSWER))
+        return self._decoded(scope, tag, self._load(hash_of(scope, tag), MAX_ANSWER))
 
-    def _decoded(self, scope: Scope, tag: str, loaded: _Loaded) -> dict[str, StoredAnswer]:
+    def _decoded(self, scope: Scope, tag: str, loaded: Loaded) -> dict[str, StoredAnswer]:
         prefix = answers_prefix(scope, tag)
         ahead = self._clock(loaded)
         answers: dict[str, StoredAnswer] = {}
@@ -208,22 +210,22 @@ class RedisStore:
             if value and is_repository(name):
                 answer = decode_answer(prefix + name, tag, value)
                 if answer is not None:
-                    answers[name] = _shifted(answer, -ahead)
+                    answers[name] = shifted(answer, -ahead)
         return answers
 
-    def _load(self, name: str, limit: int) -> _Loaded:
+    def _load(self, name: str, limit: int) -> Loaded:
         bounds = [_MAX_FIELDS, limit, _MAX_BYTES]
-        return _Loaded(*self._server.run(redis_scripts.LOAD, [name], bounds, long=True))
+        return Loaded(*self._server.run(redis_scripts.LOAD, [name], bounds, long=True))
 
     def _entry(self, key: Key, limit: int) -> Entry | None:
-        name, arguments = _hash(key.scope, _tag(key)), [_field(key), limit]
-        loaded = _Loaded(*self._server.run(redis_scripts.LOAD_ONE, [name], arguments))
+        name, arguments = hash_of(key.scope, tag_of(key)), [field_of(key), limit]
+        loaded = Loaded(*self._server.run(redis_scripts.LOAD_ONE, [name], arguments))
         ahead = self._clock(loaded)
         ((_, value),) = loaded.items()
-        entry = _decode(key, value)
-        return None if entry is None else _shifted(entry, -ahead)
+        entry = decoded(key, value)
+        return None if entry is None else shifted(entry, -ahead)
 
-    def _clock(self, loaded: _Loaded) -> int:
+    def _clock(self, loaded: Loaded) -> int:
         """By how many seconds the server's clock is ahead of ours.
 
         Times of storing are the server's there: of a fleet's clocks, one may be wrong.
@@ -235,20 +237,20 @@ class RedisStore:
 
     def _merge(self, entries: Mapping[Key, Entry], latest: float) -> None:
         if self._ahead is None:
-            self._clock(_Loaded(self._server.call(lambda client: client.time()), []))
+            self._clock(Loaded(self._server.call(lambda client: client.time()), []))
         hashes: dict[tuple[Scope, str], list[Any]] = {}
         for key, entry in entries.items():
             try:
-                value = encode_entry(encode_key(key), _shifted(entry, self._ahead or 0))
+                value = encode_entry(encode_key(key), shifted(entry, self._ahead or 0))
             except ValueError:
                 self._warn("an entry is too large; it will not be stored")
                 continue
-            fields = hashes.setdefault((key.scope, _tag(key)), [])
-            fields += [_field(key), repr(entry.checked_at), value]
+            fields = hashes.setdefault((key.scope, tag_of(key)), [])
+            fields += [field_of(key), repr(entry.checked_at), value]
         keys: list[str] = []
         arguments: list[Any] = [min(latest, _FOR_EVER), round(self._retention * 1000)]
         for (scope, tag), fields in hashes.items():
-            keys += [_hash(scope, tag), _claims(scope, tag), _tags(scope)]
+            keys += [hash_of(scope, tag), claims_of(scope, tag), tags_of(scope)]
             arguments += [tag, len(fields) // 3, *fields]
         if keys:
             self._server.run(redis_scripts.MERGE, keys, arguments)
@@ -258,8 +260,8 @@ class RedisStore:
             names: list[str] = []
             arguments: list[Any] = []
             for key, until in chunk:
-                names += [_hash(key.scope, _tag(key)), _claims(key.scope, _tag(key))]
-                arguments += [_field(key), min(until, _FOR_EVER)]
+                names += [hash_of(key.scope, tag_of(key)), claims_of(key.scope, tag_of(key))]
+                arguments += [field_of(key), min(until, _FOR_EVER)]
             self._server.run(redis_scripts.REMOVE, names, arguments)
 
     def _is_old(self, entry: Entry) -> bool:
@@ -283,10 +285,10 @@ class RedisStore:
             for field, value in loaded.items():
                 repository = field.decode("ascii", "replace")
                 key = decode_key(text.removeprefix(PREFIX) + repository)
-                if key is not None and _field(key) == repository:
-                    entry = _decode(key, value)
+                if key is not None and field_of(key) == repository:
+                    entry = decoded(key, value)
                     size = len(text) + len(field) + len(value)
-                    rows.append(Row(key, None if entry is None else _shifted(entry, -ahead), size))
+                    rows.append(Row(key, None if entry is None else shifted(entry, -ahead), size))
         return rows
 
     def _names(self, kind: str | None = None) -> Iterator[bytes]:
@@ -344,63 +346,6 @@ class RedisStore:
     @property
     def _name(self) -> str:
         return f"cache {self.location}"
-
-
-class _Loaded(NamedTuple):
-    """What a script has found; whatever is not as it should be raises an error.
-
-    Attributes:
-        time: of the server, seconds and microseconds, as digits.
-        flat: fields and values in turn.
-    """
-
-    time: Any
-    flat: Any
-
-    def seconds(self) -> float:
-        """The server's time."""
-        seconds, microseconds = map(int, self.time)
-        return seconds + microseconds / 1e6
-
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Fields with their values; those without one have the empty one."""
-        if not isinstance(self.flat, list) or not all(type(one) is bytes for one in self.flat):
-            raise TypeError("a script's answer is none of ours")
-        return zip(self.flat[::2], self.flat[1::2], strict=True)
-
-
-def _decode(key: Key, value: bytes) -> Entry | None:
-    text = encode_key(key)
-    if isinstance(key, AnswerKey):
-        return decode_answer(text, key.tag, value)
-    return decode_listing(text, value)
-
-
-def _shifted(entry: EntryT, seconds: int) -> EntryT:
-    """An entry with the time of storing by another clock."""
-    if not seconds:
-        return entry
-    return entry._replace(stored_at=entry.stored_at + seconds)  # type: ignore[return-value]  # the same
-
-
-def _tag(key: Key) -> str:
-    return key.tag if isinstance(key, AnswerKey) else ""
-
-
-def _field(key: Key) -> str:
-    return key.repository if isinstance(key, AnswerKey) else ""
-
-
-def _hash(scope: Scope, tag: str) -> str:
-    return PREFIX + answers_prefix(scope, tag)
-
-
-def _claims(scope: Scope, tag: str) -> str:
-    return _CLAIMS + answers_prefix(scope, tag)
-
-
-def _tags(scope: Scope) -> str:
-    return _TAGS + namespace_prefix(scope)
 
 
 def _in_chunks(items: Iterable[T]) -> Iterator[list[T]]:
