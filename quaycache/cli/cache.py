@@ -127,18 +127,18 @@ def _dir(options: Options) -> int:
 def _info(options: Options) -> int:
     with _opened(options) as store:
         rows = list(store.rows())
-        description = store.describe()
+        location, description = store.location, store.describe()
     sums = sum_up(rows)
     void = sum(row.entry is None for row in rows)
     document = {
-        "location": description.location,
+        "location": location,
         "size": description.size,
         "quarantines": description.quarantines,
         "entries": len(rows),
         "void": void,
         "namespaces": [_namespace_fields(of) for of in sums],
     }
-    return _print(options, document, _info_lines(description, len(rows), void, sums))
+    return _print(options, document, _info_lines(location, description, len(rows), void, sums))
 
 
 def _list(options: Options) -> int:
@@ -199,10 +199,10 @@ def _print(options: Options, document: object, lines: Iterable[str]) -> int:
 
 
 def _info_lines(
-    description: Description, entries: int, void: int, sums: Sequence[NamespaceSum]
+    location: str, description: Description, entries: int, void: int, sums: Sequence[NamespaceSum]
 ) -> list[str]:
     lines = [
-        f"location     {description.location}",
+        f"location     {location}",
         f"size         {format_size(description.size)}",
         f"entries      {entries}" + (f", {void} of them void" if void else ""),
         f"quarantines  {description.quarantines}",

@@ -155,7 +155,6 @@ class DiskStore:
     def describe(self) -> Description:
         """As `Store.describe`."""
         return Description(
-            location=self._layout.directory,
             size=size_of(self._layout.ours()),
             quarantines=len(self._layout.quarantines()),
         )

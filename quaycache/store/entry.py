@@ -25,6 +25,7 @@ from quaycache.model import (
     Tag,
 )
 from quaycache.names import is_repository
+from quaycache.store.keys import AnswerKey, Key, encode_key
 
 Entry = StoredAnswer | StoredListing
 
@@ -73,6 +74,14 @@ def encode_entry(key: str, entry: Entry) -> bytes:
         raise ValueError(f"an entry of {len(value)} bytes is too large to be stored")
     body = value[_CHECKSUM.size :]
     return _CHECKSUM.pack(crc32(body, crc32(key.encode()))) + body
+
+
+def decode_entry(key: Key, value: bytes) -> Entry | None:
+    """The answer or the listing in an entry's bytes; None if they are none."""
+    text = encode_key(key)
+    if isinstance(key, AnswerKey):
+        return decode_answer(text, key.tag, value)
+    return decode_listing(text, value)
 
 
 def decode_answer(key: str, tag: str, value: bytes) -> StoredAnswer | None:

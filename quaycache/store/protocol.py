@@ -54,12 +54,10 @@ class Description(NamedTuple):
     """A store at a glance.
 
     Attributes:
-        location: where it is; without a password.
         size: bytes that it takes, all in all.
         quarantines: how many damaged caches were put aside.
     """
 
-    location: str
     size: int
     quarantines: int
 
@@ -139,7 +137,7 @@ class Store(Protocol):
         """
 
     def describe(self) -> Description:
-        """Where it is, and what it takes."""
+        """What it takes."""
 
     def close(self) -> None:
         """Write what is to be written, and let go of everything. For good."""

@@ -16,9 +16,9 @@ from quaycache.store.connection import Deadline, connect_to_read, reporting
 from quaycache.store.entry import (
     MAX_ANSWER,
     MAX_LISTING,
-    Entry,
     decode_answer,
     decode_checked_at,
+    decode_entry,
     decode_listing,
 )
 from quaycache.store.faults import Damaged
@@ -252,9 +252,4 @@ def _stored(name: bytes, value: bytes) -> Stored | None:
     key = decode_key(text)
     if key is None:
         return None
-    entry: Entry | None
-    if isinstance(key, AnswerKey):
-        entry = decode_answer(text, key.tag, value)
-    else:
-        entry = decode_listing(text, value)
-    return Stored(Row(key, entry, len(name) + len(value)), text, value)
+    return Stored(Row(key, decode_entry(key, value), len(name) + len(value)), text, value)

@@ -20,6 +20,7 @@ from quaycache.store.entry import (
     MAX_LISTING,
     Entry,
     decode_answer,
+    decode_entry,
     encode_entry,
 )
 from quaycache.store.keys import (
@@ -36,7 +37,6 @@ from quaycache.store.redis_layout import (
     PREFIX,
     Loaded,
     claims_of,
-    decoded,
     field_of,
     hash_of,
     shifted,
@@ -190,7 +190,7 @@ class RedisStore:
 
     def describe(self) -> Description:
         """As `Store.describe`: the bytes of keys and values."""
-        return Description(self.location, sum(row.size for row in self.rows()), 0)
+        return Description(sum(row.size for row in self.rows()), 0)
 
     def close(self) -> None:
         """As `Store.close`."""
@@ -222,7 +222,7 @@ class RedisStore:
         loaded = Loaded(*self._server.run(redis_scripts.LOAD_ONE, [name], arguments))
         ahead = self._clock(loaded)
         ((_, value),) = loaded.items()
-        entry = decoded(key, value)
+        entry = decode_entry(key, value)
         return None if entry is None else shifted(entry, -ahead)
 
     def _clock(self, loaded: Loaded) -> int:
@@ -286,7 +286,7 @@ class RedisStore:
                 repository = field.decode("ascii", "replace")
                 key = decode_key(text.removeprefix(PREFIX) + repository)
                 if key is not None and field_of(key) == repository:
-                    entry = decoded(key, value)
+                    entry = decode_entry(key, value)
                     size = len(text) + len(field) + len(value)
                     rows.append(Row(key, None if entry is None else shifted(entry, -ahead), size))
         return rows

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypeVar
 
-from quaycache.store.entry import Entry, decode_answer, decode_listing
+from quaycache.store.entry import Entry
 from quaycache.store.keys import (
     AnswerKey,
     Key,
     Scope,
     answers_prefix,
-    encode_key,
     namespace_prefix,
 )
 
@@ -45,14 +44,6 @@ class Loaded(NamedTuple):
         if not isinstance(self.flat, list) or not all(type(one) is bytes for one in self.flat):
             raise TypeError("a script's answer is none of ours")
         return zip(self.flat[::2], self.flat[1::2], strict=True)
-
-
-def decoded(key: Key, value: bytes) -> Entry | None:
-    """The entry in a value; None if it is none."""
-    text = encode_key(key)
-    if isinstance(key, AnswerKey):
-        return decode_answer(text, key.tag, value)
-    return decode_listing(text, value)
 
 
 def shifted(entry: EntryT, seconds: int) -> EntryT:
