@@ -78,11 +78,13 @@ class TestStorm:
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 20)
-        embedded_quay.configure(idle_timeout=0.05, latency=0.02)
+        embedded_quay.configure(latency=0.02)
         client = make_client(retries=0)
         resolve([QUERY], client=client, max_workers=8)
+        embedded_quay.configure(idle_timeout=0.0)
         while embedded_quay.counters().open_connections:
             pass
+        embedded_quay.configure(idle_timeout=5.0)
         assert len(resolve([QUERY], client=client, max_workers=8).images) == 20
 
 

@@ -26,7 +26,7 @@ class Connections:
 
     def restart_idle_timers(self) -> None:
         """Applies a changed idle timeout to the connections that are open."""
-        for connection in self.open:
+        for connection in tuple(self.open):
             connection.watch_idleness()
 
 
@@ -112,11 +112,8 @@ class Connection(asyncio.Protocol):
         self._last_active = self._loop.time()
 
     def _later(self, delay: float, do: Callable[[], None]) -> None:
-        """Does something now or after a delay, unless the connection is gone by then."""
-        if delay:
-            self._loop.call_later(delay, lambda: None if self._gone else do())
-        else:
-            do()
+        """Does something after a delay, unless the connection is gone by then."""
+        self._loop.call_later(delay, lambda: None if self._gone else do())
 
     def _forget(self) -> None:
         if self._gone:

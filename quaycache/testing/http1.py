@@ -25,7 +25,7 @@ class Http1Connection(Connection):
         self._asked: h11.Request | None = None
         self._closing = False
         self._pieces: Iterator[bytes] | None = None
-        self._interval = 0.0
+        self._interval: float | None = None
         self._owed: int | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -87,8 +87,10 @@ class Http1Connection(Connection):
         self._front_end.tally.answered(reply.status)
         self._transport.write(b"\r\n".join((status, *headers, b"\r\n")))
         self._owed = reply.content_length
-        self._interval = reply.interval
-        self._pieces = iter((reply.body,)) if isinstance(reply.body, bytes) else reply.body
+        if isinstance(reply.body, bytes):
+            self._pieces, self._interval = iter((reply.body,)), None
+        else:
+            self._pieces, self._interval = reply.body, reply.interval
         self._continue_bodies()
 
     def _continue_bodies(self) -> None:
@@ -100,7 +102,7 @@ class Http1Connection(Connection):
             self._transport.write(piece)
             if self._owed is not None:
                 self._owed -= len(piece)
-            if self._interval:
+            if self._interval is not None:
                 resting, self._pieces = self._pieces, None
                 self._later(self._interval, partial(self._wake, resting))
 

@@ -153,8 +153,10 @@ class Http2Connection(Connection):
             self._h2.send_data(stream, body, end_stream=True)
             self._done(stream)
             return
-        pieces = iter((body,)) if isinstance(body, bytes) else body
-        self._bodies[stream] = _Body(pieces, reply.interval)
+        if isinstance(body, bytes):
+            self._bodies[stream] = _Body(iter((body,)), None)
+        else:
+            self._bodies[stream] = _Body(body, reply.interval)
         self._continue_body(stream)
 
     def _fits(self, stream: int, size: int) -> bool:
@@ -180,7 +182,7 @@ class Http2Connection(Connection):
                 return
             self._h2.send_data(stream, piece)
             self._flush()
-            if body.interval:
+            if body.interval is not None:
                 body.resting = True
                 self._later(body.interval, partial(self._wake, stream))
 
@@ -219,11 +221,11 @@ class Http2Connection(Connection):
 
 
 class _Body:
-    """What remains to be sent of one answer."""
+    """What remains to be sent of one answer; with an `interval`, a rest follows each piece."""
 
     __slots__ = ("_pieces", "_rest", "interval", "resting")
 
-    def __init__(self, pieces: Iterator[bytes], interval: float) -> None:
+    def __init__(self, pieces: Iterator[bytes], interval: float | None) -> None:
         self._pieces = filter(None, pieces)
         self._rest = b""
         self.interval = interval

@@ -24,7 +24,8 @@ class Reply:
         content_length: what the header says, right or wrong; None sends no such header.
         content_type: what the header says.
         headers: further ones, names in lower case.
-        interval: seconds between two pieces of the body.
+        interval: seconds between two pieces of the body. After 0, too, the server looks at its
+            connections first: one that is lost takes pieces without end until then.
     """
 
     status: int

@@ -177,13 +177,15 @@ def test_a_huge_body_is_never_shorter_than_the_answer(embedded_quay: EmbeddedQua
 
 
 def test_a_huge_body_is_a_gigabyte_that_waits_for_its_reader(
-    either: httpx.Client, embedded_quay: EmbeddedQuay
+    either: httpx.Client, client: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.configure(faults=[{"kind": "huge", "times": 1}])
     with either.stream("GET", TAG) as answer:
         assert answer.headers["content-length"] == str(2**30)
         assert len(next(answer.iter_raw(2**20))) == 2**20
-    assert either.get(TAG).status_code == 200
+        # Not on the same connection: httpx lets the rest of a body that it gives up use up the
+        # window of the whole connection.
+        assert client.get(TAG).status_code == 200
 
 
 def test_html_with_status_200(either: httpx.Client, embedded_quay: EmbeddedQuay) -> None:
