@@ -61,11 +61,11 @@ def make_client(embedded_quay: EmbeddedQuay) -> Iterator[Callable[..., QuayClien
     made: list[QuayClient] = []
 
     def make(token: str | None = None, **options: object) -> QuayClient:
+        options = {"ssl_context": embedded_quay.ssl_context(), **options}
         made.append(
             QuayClient(
                 token,
                 api_url=embedded_quay.url,
-                ssl_context=embedded_quay.ssl_context(),
                 **options,  # type: ignore[arg-type]  # a test's own options
             )
         )

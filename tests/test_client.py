@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ from quaycache import (
     SettingsError,
     TransportError,
     UnexpectedStatusError,
+    resolve,
 )
 from quaycache.model import Listed
 from quaycache.run import Run
@@ -386,6 +388,43 @@ class TestConnections:
         for _ in range(5):
             client.tag_answer("kolla", "repository-00001", "latest")
         assert embedded_quay.counters().connections == 1
+
+    def test_all_but_the_first_resume_its_tls_session(
+        self, embedded_quay: EmbeddedQuay, client: QuayClient
+    ) -> None:
+        embedded_quay.registry.populate("kolla", 100)
+        embedded_quay.configure(latency=0.02)
+        resolve(["quay://kolla/*:latest"], client=client, max_workers=8)
+        counters = embedded_quay.counters()
+        assert counters.resumed == counters.connections - 1 > 0
+
+    def test_a_server_that_cannot_resume_is_not_asked_again(
+        self, embedded_quay: EmbeddedQuay, make_client: MakeClient
+    ) -> None:
+        class Refused(ssl.SSLContext):
+            tries = 0
+
+            def wrap_socket(self, *args: Any, session: Any = None, **options: Any) -> Any:
+                if session is not None:
+                    self.tries += 1
+                    raise ssl.SSLError("TLSV1_ALERT_DECODE_ERROR")
+                return super().wrap_socket(*args, **options)
+
+        context = Refused(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(embedded_quay.ca_file)
+        embedded_quay.registry.populate("kolla", 100)
+        embedded_quay.configure(latency=0.02)
+        client = make_client(ssl_context=context, retries=1)
+        resolution = resolve(["quay://kolla/*:latest"], client=client, max_workers=8)
+        assert len(resolution.images) == 100
+        tries = context.tries
+        assert 1 <= tries < 8
+        embedded_quay.configure(idle_timeout=0.0)
+        while embedded_quay.counters().open_connections:
+            pass
+        embedded_quay.configure(idle_timeout=None)
+        resolve(["quay://kolla/*:latest"], client=client, max_workers=8)
+        assert context.tries == tries
 
     def test_http1_when_the_server_has_no_other(
         self, embedded_quay: EmbeddedQuay, client: QuayClient

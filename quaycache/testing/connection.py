@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    import ssl
+
     from quaycache.testing.front_end import FrontEnd
 
 
@@ -50,7 +52,8 @@ class Connection(asyncio.Protocol):
         self._connections.accepted += 1
         self._number = self._connections.accepted
         self._connections.open.add(self)
-        self._front_end.tally.connected()
+        tls = cast("ssl.SSLObject", transport.get_extra_info("ssl_object"))
+        self._front_end.tally.connected(resumed=bool(tls.session_reused))
         self.watch_idleness()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -17,6 +17,7 @@ class Counters:
         authenticated: of those, with a token that was accepted.
         by_status: answers sent, by status; a request that was dropped or reset has none.
         connections: accepted, after their TLS handshake.
+        resumed: of those, with the TLS session of an earlier one.
         open_connections: open at this moment.
         peak_streams: the most requests in flight at once on any one connection.
         peak_in_flight: the most requests in flight at once on all connections together.
@@ -28,6 +29,7 @@ class Counters:
     authenticated: int = 0
     by_status: Mapping[int, int] = field(default_factory=dict)
     connections: int = 0
+    resumed: int = 0
     open_connections: int = 0
     peak_streams: int = 0
     peak_in_flight: int = 0

@@ -16,6 +16,7 @@ class Tally:
         self._statuses: Counter[int] = Counter()
         self._authenticated = 0
         self._connections = 0
+        self._resumed = 0
         self._in_flight = in_flight
         self._peak_streams = 0
         self._peak_in_flight = in_flight
@@ -25,9 +26,10 @@ class Tally:
         """Requests that have arrived and are not done with."""
         return self._in_flight
 
-    def connected(self) -> None:
+    def connected(self, *, resumed: bool) -> None:
         """Counts a connection."""
         self._connections += 1
+        self._resumed += resumed
 
     def arrived(self, endpoint: Endpoint, *, authenticated: bool) -> None:
         """Counts a request."""
@@ -57,6 +59,7 @@ class Tally:
             authenticated=self._authenticated,
             by_status=dict(self._statuses),
             connections=self._connections,
+            resumed=self._resumed,
             open_connections=open_connections,
             peak_streams=self._peak_streams,
             peak_in_flight=self._peak_in_flight,

@@ -62,18 +62,43 @@ class ConnectionEndedError(Exception):
     """The server ended the connection, or the stream, before the answer was complete."""
 
 
+class TlsSession:
+    """What resumes the session of one TLS connection on the others to the same server.
+
+    A connection that resumes it skips the certificates: half of what a handshake costs us.
+
+    Attributes:
+        ticket: the last that the server gave; None as long as there is none.
+    """
+
+    def __init__(self) -> None:
+        self.ticket: ssl.SSLSession | None = None
+        self._refused = False
+
+    def keep(self, ticket: ssl.SSLSession | None) -> None:
+        """Resume by this one from now on."""
+        if not self._refused:
+            self.ticket = ticket
+
+    def give_up(self) -> None:
+        """Resume none any more: the server ended a handshake that did, in place of a whole one."""
+        self._refused, self.ticket = True, None
+
+
 class Http2Connection:
     """As `Connection`.
 
     Args:
         api_base: where to connect.
         ssl_context: how to verify the server.
+        session: of those that were connected before.
     """
 
-    def __init__(self, api_base: ApiBase, ssl_context: ssl.SSLContext) -> None:
+    def __init__(self, api_base: ApiBase, ssl_context: ssl.SSLContext, session: TlsSession) -> None:
         self._host, self._port = api_base.host, api_base.port
         self._authority = api_base.registry.encode("ascii")
         self._ssl_context = ssl_context
+        self._session = session
         self.deadline = 0.0
         self._requests = 0
         self._idle_since = 0.0
@@ -112,6 +137,9 @@ class Http2Connection:
         )
         tls.sendall(self._h2.data_to_send())
         status, fields, body = self._receive(tls, stream)
+        if self._requests == 1 and not tls.session_reused:
+            # With TLS 1.3 it comes after the handshake.
+            self._session.keep(tls.session)
         self._idle_since = time.monotonic()
         return Response(status, fields, body, self._idle_since - started), True
 
@@ -185,7 +213,13 @@ class Http2Connection:
             self._cut()
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._ssl_context.set_alpn_protocols(_PROTOCOLS)
-        tls = self._ssl_context.wrap_socket(plain, server_hostname=self._host)
+        ticket = self._session.ticket
+        try:
+            tls = self._ssl_context.wrap_socket(plain, server_hostname=self._host, session=ticket)
+        except ssl.SSLError:
+            if ticket is not None:
+                self._session.give_up()
+            raise
         self._socket = tls
         if tls.selected_alpn_protocol() != "h2":
             raise NotHttp2Error

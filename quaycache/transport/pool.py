@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from quaycache.api_base import ApiBase
     from quaycache.run import Run
+    from quaycache.transport.http2 import TlsSession
 
 MAX_HTTP1_IN_FLIGHT: Final = 4
 """Quay closes an HTTP/1.1 connection after each request and allows an address 5 a second."""
@@ -43,6 +44,7 @@ class Transport:
             self._host += f" through the proxy {printable(self._proxy.url.host)}"
         # One for all connections: building one costs some 20 ms.
         self._ssl_context = ssl_context or environment_ssl_context()
+        self._session: TlsSession | None = None
         self._directly = self._proxy is None and api_base.scheme == "https"
         self._changed = threading.Condition()
         self._idle: list[Connection] = []
@@ -123,9 +125,10 @@ class Transport:
     def _new(self) -> Connection:
         """A connection that is yet to be made, by what has to be imported for it."""
         if self._directly:
-            from quaycache.transport.http2 import Http2Connection
+            from quaycache.transport.http2 import Http2Connection, TlsSession
 
-            return Http2Connection(self._api_base, self._ssl_context)
+            self._session = self._session or TlsSession()
+            return Http2Connection(self._api_base, self._ssl_context, self._session)
         from quaycache.transport.over_httpx import HttpxConnection
 
         origin = f"{self._api_base.scheme}://{self._api_base.registry}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from quaycache.testing import EmbeddedQuay
@@ -35,6 +37,22 @@ def test_counters(connect: Connect, embedded_quay: EmbeddedQuay) -> None:
     embedded_quay.reset_counters()
     assert embedded_quay.counters().requests == 0
     assert embedded_quay.counters().open_connections == 2
+
+
+def test_resumed_sessions(embedded_quay: EmbeddedQuay) -> None:
+    context = embedded_quay.ssl_context()
+    address = ("127.0.0.1", int(embedded_quay.url.rpartition(":")[2]))
+    session = None
+    for resumed in (0, 1, 2):
+        with (
+            socket.create_connection(address, 60) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as tls,
+        ):
+            tls.sendall(f"GET {TAG} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+            assert tls.recv(2**16).startswith(b"HTTP/1.1 200")
+            session = tls.session
+        counters = embedded_quay.counters()
+        assert (counters.connections, counters.resumed) == (resumed + 1, resumed)
 
 
 def test_peaks_are_by_connection_and_altogether(embedded_quay: EmbeddedQuay) -> None:
