@@ -16,10 +16,9 @@ from quaycache.lazy_logger import LazyLogger
 from quaycache.model import Failure, Listed, ListingPage, Resolution, TagAnswer
 from quaycache.run import Run
 from quaycache.turns import Request, Turns
+from quaycache.workers import Workers
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from quaycache.events import Event, Listener
     from quaycache.query import Query
     from quaycache.tag_client import BoundClient, TagClient
@@ -57,7 +56,7 @@ class FanOut:
         if LOG.is_enabled_for_debug():
             self._emit = logged(self._emit, LOG)
         self._run = Run()
-        self._executor: ThreadPoolExecutor | None = None
+        self._workers = Workers(max_workers)
         self._turns = Turns(self._run, max_workers)
         self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self._started = time.monotonic()
@@ -86,8 +85,7 @@ class FanOut:
         except BaseException:
             self._stop()
             raise
-        if self._executor is not None:
-            self._executor.shutdown()
+        self._workers.finish()
         resolution = self._account()
         LOG.info(
             "%d of %d repositories carry the tag", resolution.stats.found, resolution.stats.matched
@@ -158,15 +156,20 @@ class FanOut:
                 self._emit(ChecksPlanned(self._planned(), complete=False))
                 self._take_what_has_come()
         if empty:
+            registry = self._client.registry.partition(":")[0]
             LOG.warning(
-                "%s shows no repository: the namespace is empty, misspelt or wholly private",
+                "%s shows no repository: the namespace is empty, misspelt or wholly private%s",
                 identity.namespace,
+                "; a URI does not name the registry" if identity.namespace == registry else "",
             )
         return listed
 
     def _pages(self, identity: Identity) -> Generator[ListingPage]:
         try:
-            yield from self._bound(identity).list_pages(identity.namespace)
+            with self._workers.ahead() as begin:
+                for page in self._bound(identity).list_pages(identity.namespace):
+                    begin()
+                    yield page
         except Cancelled:
             # Because a worker has failed: its outcome, which says why, is raised here.
             self._take_what_has_come()
@@ -219,14 +222,9 @@ class FanOut:
         """Have a worker ask."""
         self._under_way += 1
         self._submitted += 1
-        if self._executor is None:
-            # Not at every start: a run whose answers are all known needs no worker.
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._executor = ThreadPoolExecutor(self._max_workers, thread_name_prefix="quaycache")
         client = self._bound(question.asked.identity)
         self._turns.add(Request(client, question, check.turn, listed))
-        self._executor.submit(self._ask_one)
+        self._workers.submit(self._ask_one)
 
     def _ask_one(self) -> None:
         """Answer one question that waits, in a worker's thread."""
@@ -266,8 +264,7 @@ class FanOut:
     def _stop(self) -> None:
         """End what is under way, and keep what has been learned."""
         self._run.cancel()
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        self._workers.abandon()
         self._emit = _ignore
         while not self._outcomes.empty():
             with contextlib.suppress(Exception):  # the first failure is the one that counts
