@@ -320,6 +320,12 @@ class TestCommands:
         command("resolve", "quay://kolla/*:v1")
         assert (warm.counters().listing, warm.counters().tag) == (0, 2)
 
+    @pytest.mark.parametrize("name", ["list", "remove"])
+    def test_a_uri_is_no_glob(self, command: Command, name: str) -> None:
+        done = command("cache", name, "quay://kolla/*:v1")
+        assert (done.code, done.out) == (2, "")
+        assert "an entry's name has no quay://: 'kolla/nova-*:v1'" in done.err
+
     def test_what_cannot_be_removed_or_read_is_an_error(
         self, warm: EmbeddedQuay, command: Command, directory: Path
     ) -> None:

@@ -248,6 +248,11 @@ class TestFailure:
         assert done.err.startswith("warning: misspelt shows no repository")
         assert command("resolve", "-q", "quay://misspelt").err == ""
 
+    def test_a_registry_in_the_place_of_the_namespace(self, command: Command) -> None:
+        done = command("resolve", "quay://127.0.0.1/kolla/*:v1")
+        assert (done.code, done.out) == (0, "")
+        assert done.err.endswith("; a URI does not name the registry\n")
+
     def test_closed_pipe_is_quiet(self, kolla: EmbeddedQuay, tmp_path: Path) -> None:
         kolla.registry.populate("many", 400)
         script = f'"{sys.executable}" -m quaycache resolve -j 16 quay://many | head -n 1'

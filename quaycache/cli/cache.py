@@ -18,6 +18,7 @@ from quaycache.cli.parser import Options, Parser, UsageError, one_of
 from quaycache.errors import StoreError
 from quaycache.freshness import Moment, Policy
 from quaycache.model import StoredListing
+from quaycache.query import SCHEME
 from quaycache.store.contents import NamespaceSum, entry_name, keeps, matches, sum_up
 from quaycache.store.keys import ANONYMOUS
 
@@ -142,16 +143,18 @@ def _info(options: Options) -> int:
 
 
 def _list(options: Options) -> int:
+    glob = _glob("list", options)
     with _opened(options) as store:
-        fields = [_row_fields(row) for row in store.rows() if matches(row.key, options.glob)]
+        fields = [_row_fields(row) for row in store.rows() if matches(row.key, glob)]
     fields.sort(key=itemgetter("name", "identity"))
     lines = [f"{row['name']}  {_said(row)}  {_time(row['checked_at'])}{_by(row)}" for row in fields]
     return _print(options, fields, lines)
 
 
 def _remove(options: Options) -> int:
+    glob = _glob("remove", options)
     with _opened(options) as store:
-        keys = [row.key for row in store.rows() if matches(row.key, options.glob)]
+        keys = [row.key for row in store.rows() if matches(row.key, glob)]
         store.remove(dict.fromkeys(keys, math.inf))
         left = {row.key for row in store.rows()}.intersection(keys)
     removed = len(keys) - len(left)
@@ -184,6 +187,15 @@ def _clean(options: Options) -> int:
         location = store.location
         freed = store.clean()
     return _print(options, {"freed": freed}, [f"Removed {format_size(freed)} from {location}"])
+
+
+def _glob(name: str, options: Options) -> str:
+    glob: str = options.glob
+    if glob.startswith(SCHEME):
+        raise UsageError(
+            f"quaycache cache {name}", f"an entry's name has no {SCHEME}: {_GLOB.partition(',')[0]}"
+        )
+    return glob
 
 
 def _opened(options: Options) -> AbstractContextManager[Store]:
