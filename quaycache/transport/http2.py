@@ -57,6 +57,9 @@ _SETTINGS: Final = {
 
 _CHUNK: Final = 65536
 
+# Bytes that may come while a connection is idle: an acknowledgement, a window, a ping or two.
+_MAX_LATE: Final = 4096
+
 
 class ConnectionEndedError(Exception):
     """The server ended the connection, or the stream, before the answer was complete."""
@@ -150,7 +153,8 @@ class Http2Connection:
     @property
     def used_up(self) -> bool:
         """As `Connection.used_up`."""
-        return self._ending or self._requests >= MAX_REQUESTS
+        takes_no_more = self._h2.remote_settings.max_concurrent_streams == 0
+        return self._ending or takes_no_more or self._requests >= MAX_REQUESTS
 
     def has_ended(self) -> bool:
         """As `Connection.has_ended`."""
@@ -159,18 +163,23 @@ class Http2Connection:
             return False
         if self._ending or time.monotonic() - self._idle_since > KEEPALIVE:
             return True
+        late = 0
         try:
             # A late acknowledgement is no end.
             while tls.pending() or select.select([tls], [], [], 0)[0]:
                 tls.settimeout(0)
-                self._take(tls.recv(_CHUNK))
+                data = tls.recv(_CHUNK)
+                late += len(data)
+                if late > _MAX_LATE:
+                    return True
+                self._take(data)
                 tls.sendall(self._h2.data_to_send())
         except ssl.SSLWantReadError:  # a record of TLS itself
             pass
         except Exception:  # noqa: BLE001 - hostile frames raise much
             return True
         tls.settimeout(READ_TIMEOUT)
-        return self._ending
+        return self.used_up
 
     def abort(self) -> None:
         """As `Connection.abort`."""
