@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.0f}/s")
+        # Of what came in the first moment, what is known already among it, no rate can be made.
+        told = speed is not None and (task.elapsed or 0.0) >= 1
+        return Text(f"{speed:.0f}/s" if told else "")
 
 
 class ProgressBars:
