@@ -142,8 +142,9 @@ class FanOut:
         for query in queries:
             by_tag.setdefault(query.tag, []).append(query)
         listed: set[str] = set()
-        with contextlib.closing(self._pages(identity)) as pages:
+        with self._workers.ahead() as begin, contextlib.closing(self._pages(identity)) as pages:
             for page in pages:
+                begin()
                 for tag, asking in by_tag.items():
                     self._plan(Asked(identity, tag), asking, page, listed)
                 before = len(listed)
@@ -166,10 +167,7 @@ class FanOut:
 
     def _pages(self, identity: Identity) -> Generator[ListingPage]:
         try:
-            with self._workers.ahead() as begin:
-                for page in self._bound(identity).list_pages(identity.namespace):
-                    begin()
-                    yield page
+            yield from self._bound(identity).list_pages(identity.namespace)
         except Cancelled:
             # Because a worker has failed: its outcome, which says why, is raised here.
             self._take_what_has_come()
