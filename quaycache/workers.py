@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -25,11 +25,21 @@ class Workers:
         self._count = count
         self._making = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._has_threads = False
         self._ended = False
 
     def submit(self, job: Callable[[], object]) -> None:
-        """Have a thread do a job; what it returns or raises is lost."""
-        self._made().submit(job)
+        """Have a thread do a job; what it returns or raises is lost.
+
+        Raises:
+            RuntimeError: the run has ended, or the system has no room for a single thread.
+        """
+        try:
+            self._enqueue(job)
+        except RuntimeError as error:
+            # The job is in the queue all the same, for those threads that there was room for.
+            if not self._has_threads or str(error) != "can't start new thread":
+                raise
 
     @contextmanager
     def ahead(self) -> Iterator[Callable[[], None]]:
@@ -59,10 +69,19 @@ class Workers:
     def _start_all(self, begun: threading.Event) -> None:
         if begun.wait(_SOON) or self._pool is not None:
             return
-        with suppress(RuntimeError):  # the run has ended, or the system has no more threads
+        started = threading.Event()
+        try:
             for _ in range(self._count):
                 # An idle one would be given the next job, in place of one yet to be started.
-                self.submit(begun.wait)
+                self._enqueue(started.wait)
+        except RuntimeError:
+            return  # the run has ended, or the system has no more threads
+        finally:
+            started.set()
+
+    def _enqueue(self, job: Callable[[], object]) -> None:
+        self._made().submit(job)
+        self._has_threads = True
 
     def _made(self) -> ThreadPoolExecutor:
         with self._making:

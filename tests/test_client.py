@@ -414,7 +414,7 @@ class TestConnections:
         context.load_verify_locations(embedded_quay.ca_file)
         embedded_quay.registry.populate("kolla", 100)
         embedded_quay.configure(latency=0.02)
-        client = make_client(ssl_context=context, retries=1)
+        client = make_client(ssl_context=context, retries=0)
         resolution = resolve(["quay://kolla/*:latest"], client=client, max_workers=8)
         assert len(resolution.images) == 100
         tries = context.tries

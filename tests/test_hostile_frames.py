@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,9 +18,8 @@ Attack = Callable[[Callable[[Served, int], None]], tuple[HostileServer, QuayClie
 
 
 @pytest.fixture
-def attacked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Attack]:
-    """Makes a hostile server and a client of it whose requests may take 2 seconds."""
-    monkeypatch.setattr("quaycache.transport.connection.REQUEST_TIMEOUT", 2.0)
+def attacked() -> Iterator[Attack]:
+    """Makes a hostile server and a client of it."""
     made: list[tuple[HostileServer, QuayClient]] = []
 
     def make(serve: Callable[[Served, int], None]) -> tuple[HostileServer, QuayClient]:
@@ -41,15 +41,19 @@ def flood(served: Served, frame: bytes) -> None:
 
 
 def test_pings_without_end_on_an_idle_connection(attacked: Attack) -> None:
+    flooded = threading.Event()
+
     def serve(served: Served, number: int) -> None:
-        # In one piece with the answer: later, they might meet the next request.
-        served.answer(PING * 10_000 if number == 1 else b"")
+        # As many as the client has room for; only then may it ask again.
+        served.answer(PING * 2000 if number == 1 else b"")
+        flooded.set()
         if number == 1:
             flood(served, PING)
 
     server, client = attacked(serve)
     for _ in range(3):
         assert client.tag_answer("kolla", "a", "v1").tag is None
+        assert flooded.wait(60)
     assert server.requests == 3
 
 
@@ -69,8 +73,9 @@ def nothing(served: Served, _: int) -> None:
 
 @pytest.mark.parametrize("serve", [pings, early_hints, nothing], ids=lambda serve: serve.__name__)
 def test_anything_but_an_answer_has_the_time_of_a_request(
-    attacked: Attack, serve: Callable[[Served, int], None]
+    attacked: Attack, serve: Callable[[Served, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("quaycache.transport.connection.REQUEST_TIMEOUT", 2.0)
     _, client = attacked(serve)
     with pytest.raises(TransportError, match=r"no complete answer from 127.0.0.1:\d+ within 2 s"):
         client.tag_answer("kolla", "a", "v1")

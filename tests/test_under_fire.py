@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -24,6 +26,8 @@ from quaycache import (
     TransportError,
     resolve,
 )
+from quaycache.errors import Cancelled
+from quaycache.run import Run
 from quaycache.testing import EmbeddedQuay, Fault, RateLimit
 from tests.conftest import HANG_GUARD, command_environment
 
@@ -295,6 +299,27 @@ class TestCancellation:
             resolve([QUERY], client=make_client())
         thread.join()
         assert len(caught.value.partial.images) >= 90
+
+    def test_a_handshake_that_hangs_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("quaycache.transport.http2.CONNECT_TIMEOUT", 600.0)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+            client = QuayClient(api_url=url, ssl_context=ssl.create_default_context())
+            run = Run()
+            bound = client.bound(run)
+
+            def ask() -> None:
+                with pytest.raises(Cancelled):
+                    bound.tag_answer("kolla", "a", "v1")
+
+            asking = threading.Thread(target=ask)
+            asking.start()
+            hanging, _ = listener.accept()
+            with hanging:
+                assert hanging.recv(1)
+                run.cancel()
+                asking.join(60)
+                assert not asking.is_alive()
 
     def test_other_run_of_the_same_client_goes_on(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient

@@ -54,6 +54,7 @@ def test_all_start_while_the_body_waits_and_then_work_at_once(
         for _ in range(8):
             workers.submit(lambda: met.wait(HANG))
         met.wait(HANG)
+        join_starter(others)
     workers.finish()
     assert started(others) == []
 
@@ -130,9 +131,26 @@ def test_a_system_with_few_threads_does_with_those(
 
     monkeypatch.setattr(threading.Thread, "start", start_few)
     workers = Workers(8)
-    with workers.ahead():
+    done = [threading.Event() for _ in range(8)]
+    with workers.ahead() as begin:
         join_starter(others)
         assert len(started(others)) == 3
+        begin()
+        for event in done:
+            workers.submit(event.set)
+    assert all(event.wait(HANG) for event in done)
+    workers.finish()
+
+
+def test_a_system_without_room_for_one_thread_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    workers = Workers(8)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_room)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            workers.submit(int)
     workers.finish()
 
 

@@ -85,6 +85,10 @@ class NotHttp2Error(Exception):
     """The server speaks HTTP/1.1 only; nothing was sent to it."""
 
 
+class ResumptionFailedError(Exception):
+    """A handshake that was to resume a TLS session failed; a whole one may do. Nothing was sent."""
+
+
 def expired(host: str) -> str:
     """That a request took too long."""
     return f"no complete answer from {host} within {REQUEST_TIMEOUT:.0f} s"

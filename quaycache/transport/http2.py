@@ -31,6 +31,7 @@ from quaycache.transport.connection import (
     READ_TIMEOUT,
     NotHttp2Error,
     Response,
+    ResumptionFailedError,
 )
 
 if TYPE_CHECKING:
@@ -65,27 +66,33 @@ class ConnectionEndedError(Exception):
     """The server ended the connection, or the stream, before the answer was complete."""
 
 
-class TlsSession:
-    """What resumes the session of one TLS connection on the others to the same server.
+class Tls:
+    """How all connections to one server verify it, and resume the session of the first.
 
-    A connection that resumes it skips the certificates: half of what a handshake costs us.
+    A connection that resumes skips the certificates: half of what a handshake costs us.
 
-    Attributes:
-        ticket: the last that the server gave; None as long as there is none.
+    Args:
+        context: with the authorities to trust.
     """
 
-    def __init__(self) -> None:
-        self.ticket: ssl.SSLSession | None = None
-        self._refused = False
+    def __init__(self, context: ssl.SSLContext) -> None:
+        context.set_alpn_protocols(_PROTOCOLS)
+        self.context = context
+        self._ticket: ssl.SSLSession | None = None
+        self._resumes = True
+
+    @property
+    def ticket(self) -> ssl.SSLSession | None:
+        """What resumes a session; None as long as there is none."""
+        return self._ticket if self._resumes else None
 
     def keep(self, ticket: ssl.SSLSession | None) -> None:
         """Resume by this one from now on."""
-        if not self._refused:
-            self.ticket = ticket
+        self._ticket = ticket
 
     def give_up(self) -> None:
-        """Resume none any more: the server ended a handshake that did, in place of a whole one."""
-        self._refused, self.ticket = True, None
+        """Resume none any more: it has failed once, and whole handshakes always do."""
+        self._resumes = False
 
 
 class Http2Connection:
@@ -93,15 +100,13 @@ class Http2Connection:
 
     Args:
         api_base: where to connect.
-        ssl_context: how to verify the server.
-        session: of those that were connected before.
+        tls: shared with all connections to it.
     """
 
-    def __init__(self, api_base: ApiBase, ssl_context: ssl.SSLContext, session: TlsSession) -> None:
+    def __init__(self, api_base: ApiBase, tls: Tls) -> None:
         self._host, self._port = api_base.host, api_base.port
         self._authority = api_base.registry.encode("ascii")
-        self._ssl_context = ssl_context
-        self._session = session
+        self._shared = tls
         self.deadline = 0.0
         self._requests = 0
         self._idle_since = 0.0
@@ -118,7 +123,7 @@ class Http2Connection:
         """As `Connection.get`.
 
         Raises:
-            NotHttp2Error: nothing was sent.
+            NotHttp2Error, ResumptionFailedError: nothing was sent.
         """
         started = time.monotonic()
         tls = self._tls or self._connect(run)
@@ -142,7 +147,7 @@ class Http2Connection:
         status, fields, body = self._receive(tls, stream)
         if self._requests == 1 and not tls.session_reused:
             # With TLS 1.3 it comes after the handshake.
-            self._session.keep(tls.session)
+            self._shared.keep(tls.session)
         self._idle_since = time.monotonic()
         return Response(status, fields, body, self._idle_since - started), True
 
@@ -221,15 +226,24 @@ class Http2Connection:
         if self._aborted:
             self._cut()
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._ssl_context.set_alpn_protocols(_PROTOCOLS)
-        ticket = self._session.ticket
+        ticket = self._shared.ticket
         try:
-            tls = self._ssl_context.wrap_socket(plain, server_hostname=self._host, session=ticket)
-        except ssl.SSLError:
-            if ticket is not None:
-                self._session.give_up()
-            raise
-        self._socket = tls
+            tls = self._shared.context.wrap_socket(
+                plain,
+                server_hostname=self._host,
+                session=ticket,
+                # What aborts must find the socket that hangs.
+                do_handshake_on_connect=False,
+            )
+            self._socket = tls
+            if self._aborted:
+                self._cut()
+            tls.do_handshake()
+        except OSError:
+            if ticket is None or self._aborted:
+                raise
+            self._shared.give_up()
+            raise ResumptionFailedError from None
         if tls.selected_alpn_protocol() != "h2":
             raise NotHttp2Error
         run.count("connections")

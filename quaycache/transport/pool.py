@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from quaycache.errors import Cancelled, QuaycacheError, TransportError
 from quaycache.names import printable
-from quaycache.transport.connection import Connection, NotHttp2Error, Response
+from quaycache.transport.connection import (
+    Connection,
+    NotHttp2Error,
+    Response,
+    ResumptionFailedError,
+)
 from quaycache.transport.environment import environment_proxy, environment_ssl_context
 
 if TYPE_CHECKING:
@@ -16,7 +22,7 @@ if TYPE_CHECKING:
 
     from quaycache.api_base import ApiBase
     from quaycache.run import Run
-    from quaycache.transport.http2 import TlsSession
+    from quaycache.transport.http2 import Tls
 
 MAX_HTTP1_IN_FLIGHT: Final = 4
 """Quay closes an HTTP/1.1 connection after each request and allows an address 5 a second."""
@@ -44,7 +50,7 @@ class Transport:
             self._host += f" through the proxy {printable(self._proxy.url.host)}"
         # One for all connections: building one costs some 20 ms.
         self._ssl_context = ssl_context or environment_ssl_context()
-        self._session: TlsSession | None = None
+        self._tls: Tls | None = None
         self._directly = self._proxy is None and api_base.scheme == "https"
         self._changed = threading.Condition()
         self._idle: list[Connection] = []
@@ -80,9 +86,10 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - hostile frames raise nearly anything
             if run.cancelled.is_set():
                 raise Cancelled("cancelled") from None
-            if not isinstance(error, NotHttp2Error):
+            if not isinstance(error, (NotHttp2Error, ResumptionFailedError)):
                 raise TransportError(connection.describe(error, self._host)) from None
-            self._directly = False
+            if isinstance(error, NotHttp2Error):
+                self._directly = False
         finally:
             self._give_back(connection, healthy)
         if not healthy:
@@ -116,8 +123,12 @@ class Transport:
             connection.leased()
             self._busy.add(connection)
             if not self._watched:
-                self._watched = True
-                threading.Thread(target=self._watch, name="quaycache-watch", daemon=True).start()
+                # Without room for a thread, `READ_TIMEOUT` has to do.
+                with contextlib.suppress(RuntimeError):
+                    threading.Thread(
+                        target=self._watch, name="quaycache-watch", daemon=True
+                    ).start()
+                    self._watched = True
         for one in dead:
             one.close()
         return connection
@@ -125,10 +136,10 @@ class Transport:
     def _new(self) -> Connection:
         """A connection that is yet to be made, by what has to be imported for it."""
         if self._directly:
-            from quaycache.transport.http2 import Http2Connection, TlsSession
+            from quaycache.transport.http2 import Http2Connection, Tls
 
-            self._session = self._session or TlsSession()
-            return Http2Connection(self._api_base, self._ssl_context, self._session)
+            self._tls = self._tls or Tls(self._ssl_context)
+            return Http2Connection(self._api_base, self._tls)
         from quaycache.transport.over_httpx import HttpxConnection
 
         origin = f"{self._api_base.scheme}://{self._api_base.registry}"
