@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class Workers:
             target=self._start_all, args=(begun,), name="quaycache-starter", daemon=True
         )
         try:
-            starter.start()
+            with suppress(RuntimeError):  # the system has no more threads; perhaps none is needed
+                starter.start()
             yield begun.set
         finally:
             begun.set()

@@ -149,6 +149,8 @@ def test_a_system_without_room_for_one_thread_is_an_error(monkeypatch: pytest.Mo
     workers = Workers(8)
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", no_room)
+        with workers.ahead() as begin:
+            begin()
         with pytest.raises(RuntimeError, match="can't start new thread"):
             workers.submit(int)
     workers.finish()
