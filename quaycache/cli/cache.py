@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from quaycache.store.protocol import Description, Row, Store
 
-_GLOB: Final = "'kolla/nova-*:v1', or with the registry before it; * crosses /"
+_EXAMPLE: Final = "'kolla/nova-*:v1'"
+_GLOB: Final = f"{_EXAMPLE}, or with the registry before it; * crosses /"
 
 
 def group() -> Group:
@@ -192,9 +193,7 @@ def _clean(options: Options) -> int:
 def _glob(name: str, options: Options) -> str:
     glob: str = options.glob
     if glob.startswith(SCHEME):
-        raise UsageError(
-            f"quaycache cache {name}", f"an entry's name has no {SCHEME}: {_GLOB.partition(',')[0]}"
-        )
+        raise UsageError(f"quaycache cache {name}", f"an entry's name has no {SCHEME}: {_EXAMPLE}")
     return glob
 
 

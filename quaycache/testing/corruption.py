@@ -77,7 +77,7 @@ def _padded(status: int, body: bytes, size: int) -> Reply:
     # JSON may end in blanks: a reader that takes everything in finds a good document.
     full, rest = divmod(max(0, size - len(body)), len(_BLANKS))
     pieces: Iterator[bytes] = chain((body,), repeat(_BLANKS, full), (_BLANKS[:rest],))
-    return Reply(status, pieces, max(size, len(body)))
+    return Reply(status, pieces, max(size, len(body)), interval=0.0)
 
 
 def _mistyped(kind: FaultKind, document: Document) -> object:

@@ -87,10 +87,8 @@ class Http1Connection(Connection):
         self._front_end.tally.answered(reply.status)
         self._transport.write(b"\r\n".join((status, *headers, b"\r\n")))
         self._owed = reply.content_length
-        if isinstance(reply.body, bytes):
-            self._pieces, self._interval = iter((reply.body,)), None
-        else:
-            self._pieces, self._interval = reply.body, reply.interval
+        self._interval = reply.interval
+        self._pieces = iter((reply.body,)) if isinstance(reply.body, bytes) else reply.body
         self._continue_bodies()
 
     def _continue_bodies(self) -> None:

@@ -153,10 +153,8 @@ class Http2Connection(Connection):
             self._h2.send_data(stream, body, end_stream=True)
             self._done(stream)
             return
-        if isinstance(body, bytes):
-            self._bodies[stream] = _Body(iter((body,)), None)
-        else:
-            self._bodies[stream] = _Body(body, reply.interval)
+        pieces = iter((body,)) if isinstance(body, bytes) else body
+        self._bodies[stream] = _Body(pieces, reply.interval)
         self._continue_body(stream)
 
     def _fits(self, stream: int, size: int) -> bool:

@@ -24,8 +24,8 @@ class Reply:
         content_length: what the header says, right or wrong; None sends no such header.
         content_type: what the header says.
         headers: further ones, names in lower case.
-        interval: seconds between two pieces of the body. After 0, too, the server looks at its
-            connections first: one that is lost takes pieces without end until then.
+        interval: seconds between two pieces of the body; None sends on at once. After 0, the server
+            looks at its connections first: one that is lost takes pieces without end until then.
     """
 
     status: int
@@ -33,7 +33,7 @@ class Reply:
     content_length: int | None
     content_type: bytes = JSON
     headers: Headers = ()
-    interval: float = 0.0
+    interval: float | None = None
 
 
 class Silence(enum.Enum):
