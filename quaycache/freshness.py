@@ -74,7 +74,9 @@ class Policy(_PolicyFields):
     ) -> Policy:
         policy = super().__new__(cls, ttl, max_age, margin, stale_if_error, retention, mode)
         for name, seconds in zip(cls._fields[:-1], policy, strict=False):
-            if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+                raise SettingsError(f"{name} must be a number of seconds")
+            if not 0 <= seconds < math.inf:
                 raise SettingsError(f"{name} must be 0 seconds or more, and finite")
         if not isinstance(mode, Mode):
             raise SettingsError("mode must be a member of quaycache.Mode")
@@ -118,7 +120,7 @@ def known(
     if stored is not None and stored.checked_at <= latest_possible(policy, now):
         age = _age(stored, listed, now)
         if age is not None and age <= policy.retention and _may_exist(stored, age, policy):
-            if age < policy.ttl and not _contradicts(listed, stored):
+            if age < policy.ttl and not contradicts(listed, stored):
                 return TagAnswer(stored.tag, stored.checked_at, Provenance.FRESH)
             if listed is not None and _validates(listed, stored, policy):
                 provenance = _through(listed, Provenance.VALIDATED)
@@ -210,21 +212,38 @@ def older_than(last_modified: LastModified, since: float | None) -> bool:
     )
 
 
-def _age(stored: StoredAnswer, listed: Listed | None, now: Moment) -> float | None:
-    """Seconds; None if the local clock was set back behind the time of storing.
+def contradicts(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool:
+    """Return whether a listing shows that something has happened to a repository since an answer.
 
-    A fetched listing has the server's clock on both sides. It may be somewhat older than an answer
-    that another process has learned meanwhile.
+    A start that is later than the answer says so whatever the listing's own time, which is only
+    the earliest moment that the listing can be true of.
     """
+    if listed is None or listed.last_modified is UNKNOWN:
+        return False
+    if listed.last_modified is not None and answer.checked_at is not None:
+        # An HTTP date cannot tell two moments within a second apart.
+        since = listed.last_modified - answer.checked_at
+        if since > 1 or (since >= 0 and _newer(listed, answer)):
+            return True
+    return _gone(listed, answer)
+
+
+def _age(stored: StoredAnswer, listed: Listed | None, now: Moment) -> float | None:
+    """Return the age in seconds; None if the local clock was set back behind the time of storing.
+
+    A fetched listing has the server's clock on both sides. What the server has said since counts
+    as well: a run that takes long does not keep its answers young.
+    """
+    by_server = 0.0 if now.server is None else now.server - stored.checked_at
     if (
         listed is not None
         and listed.checked_at is not None
         and listed.provenance is Provenance.FETCHED
     ):
         # Dates are in whole seconds: an answer may seem younger than the listing after it.
-        return max(0.0, listed.checked_at - stored.checked_at)
+        return max(0.0, listed.checked_at - stored.checked_at, by_server)
     age = now.local - stored.stored_at
-    return age if age >= 0 else None
+    return max(age, by_server) if age >= 0 else None
 
 
 def _may_exist(stored: StoredAnswer, age: float, policy: Policy) -> bool:
@@ -241,30 +260,22 @@ def _expired(stored: StoredAnswer, age: float) -> bool:
     )
 
 
-def _newer(listed: Listed | None, stored: StoredAnswer) -> bool:
+def _newer(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool:
     """Whether a listing is newer than an answer by more than an HTTP date can tell, one second."""
     return listed is not None and (
-        listed.checked_at is None or listed.checked_at > stored.checked_at + 1
+        listed.checked_at is None
+        or (answer.checked_at is not None and listed.checked_at > answer.checked_at + 1)
     )
 
 
-def _contradicts(listed: Listed | None, stored: StoredAnswer) -> bool:
-    """Whether a newer listing shows that something has happened to a repository since."""
-    if listed is None or listed.last_modified is UNKNOWN or not _newer(listed, stored):
-        return False
-    if listed.last_modified is not None and listed.last_modified >= stored.checked_at:
-        return True
-    return _gone(listed, stored)
-
-
-def _gone(listed: Listed | None, stored: StoredAnswer) -> bool:
+def _gone(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool:
     """Whether a newer listing shows that a present tag is no more: no tag alive is as new."""
     return (
         listed is not None
-        and stored.tag is not None
+        and answer.tag is not None
         and listed.last_modified is not UNKNOWN
-        and _newer(listed, stored)
-        and (listed.last_modified is None or listed.last_modified < stored.tag.start_ts)
+        and _newer(listed, answer)
+        and (listed.last_modified is None or listed.last_modified < answer.tag.start_ts)
     )
 
 

@@ -193,6 +193,21 @@ class TestClocks:
         answer = absent(10)._replace(checked_at=SERVER + 1000)
         assert known(answer, fetched(MID), POLICY, Moment(LOCAL, SERVER + 900)) is not None
 
+    def test_ages_go_on_by_the_server_s_clock_after_the_listing(self) -> None:
+        later = Moment(LOCAL, SERVER + MAX_AGE)
+        assert known(present(10), fetched(MID), POLICY, later) is None
+        assert provenance(known(absent(10), fetched(MID), POLICY, later)) is VALIDATED
+        earlier = Moment(LOCAL, SERVER + TTL)
+        assert provenance(known(absent(1000), fetched(MID), POLICY, earlier)) is VALIDATED
+        assert known(present(10), None, POLICY, earlier) is None
+
+    def test_a_start_after_the_answer_contradicts_it_whatever_the_time_of_the_listing(self) -> None:
+        answer = absent(10)
+        early = Listed(int(answer.checked_at) + 2, answer.checked_at - 5)
+        assert known(answer, early, POLICY, Moment(LOCAL, SERVER)) is None
+        within_a_second = early._replace(last_modified=int(answer.checked_at) + 1)
+        assert known(answer, within_a_second, POLICY, Moment(LOCAL, SERVER)) is not None
+
     def test_latest_possible(self) -> None:
         assert latest_possible(POLICY, Moment(LOCAL)) == LOCAL + 86_400
         assert latest_possible(POLICY, Moment(LOCAL, SERVER)) == SERVER + MARGIN
@@ -299,6 +314,12 @@ def test_worth_keeping(age: float, kept: bool) -> None:
 def test_policy_refuses(name: str, value: float) -> None:
     with pytest.raises(SettingsError, match=name):
         Policy(**{name: value})  # type: ignore[arg-type]  # the names are those of durations
+
+
+@pytest.mark.parametrize("value", [True, "5m", None])
+def test_policy_refuses_what_is_no_number(value: object) -> None:
+    with pytest.raises(SettingsError, match="ttl must be a number of seconds"):
+        Policy(value)  # type: ignore[arg-type]  # what is refused
 
 
 @pytest.mark.parametrize(
