@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from quaycache.version import __version__
 
 if TYPE_CHECKING:
-    from quaycache.cached import CachedQuayClient as CachedQuayClient
+    from quaycache.cached.client import CachedQuayClient as CachedQuayClient
     from quaycache.client import QuayClient as QuayClient
     from quaycache.errors import AuthenticationError as AuthenticationError
     from quaycache.errors import BadRequestError as BadRequestError
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from quaycache.store.redis import RedisStore as RedisStore
 
 _MODULES = {
-    "cached": ("CachedQuayClient",),
+    "cached.client": ("CachedQuayClient",),
     "client": ("QuayClient",),
     "errors": (
         "AuthenticationError",

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from quaycache.cached import CachedQuayClient
+from quaycache.cached.client import CachedQuayClient
 from quaycache.client import QuayClient
 from quaycache.errors import SettingsError
-from quaycache.fanout import FanOut
 from quaycache.query import Query, midnight, parse_query
+from quaycache.resolving.fanout import FanOut
 from quaycache.store.choice import store_at
 
 if TYPE_CHECKING:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 class BoundClient(Protocol):
     """A client within one run, asking in one name."""
 
+    @property
+    def identity(self) -> str:
+        """Whose view it is: the same for two clients that get the same answers."""
+
     def list_pages(self, namespace: str) -> Iterator[ListingPage]:
         """The namespace's repositories, page by page as they arrive."""
 

@@ -27,6 +27,7 @@ from quaycache import (
     UnexpectedStatusError,
     resolve,
 )
+from quaycache.bound_client import BoundQuayClient
 from quaycache.model import Listed
 from quaycache.run import Run
 from quaycache.testing import EmbeddedQuay, Fault
@@ -34,7 +35,7 @@ from quaycache.testing import EmbeddedQuay, Fault
 MakeClient = Callable[..., QuayClient]
 
 
-def names(client: QuayClient, namespace: str = "kolla") -> list[str]:
+def names(client: QuayClient | BoundQuayClient, namespace: str = "kolla") -> list[str]:
     return [r.name for page in client.list_pages(namespace) for r in page.repositories]
 
 

@@ -271,10 +271,10 @@ class TestFailure:
         embedded_quay.configure(
             faults=[
                 Fault(kind="hang", match="next_page"),
-                Fault(kind="status", status=403, endpoint="tag", times=1),
+                Fault(kind="status", status=400, endpoint="tag", times=1),
             ]
         )
-        with pytest.raises(QuayAPIError, match="HTTP 403") as caught:
+        with pytest.raises(QuayAPIError, match="HTTP 400") as caught:
             resolve(["quay://kolla/*:latest"], client=make_client())
         assert caught.value.partial is not None
 
@@ -306,10 +306,12 @@ class TestFailure:
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 30)
-        embedded_quay.configure(faults=[Fault(kind="status", status=403, endpoint="tag", times=1)])
+        refusal = Fault(kind="status", status=403, match="/repository-00003/", endpoint="tag")
+        embedded_quay.configure(faults=[refusal])
         client = make_client()
         with pytest.raises(QuayAPIError):
             resolve(["quay://kolla/*:latest"], client=client)
+        embedded_quay.configure(faults=[])
         assert len(resolve(["quay://kolla/*:latest"], client=client).images) == 30
 
     def test_no_worker(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 from quaycache.api_base import DEFAULT_API_URL, parse_api_base
-from quaycache.cached import CachedQuayClient
+from quaycache.cached.client import CachedQuayClient
 from quaycache.cli import exits
 from quaycache.cli.commands import Command
 from quaycache.cli.logs import show_logs

@@ -9,7 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from quaycache.api_base import DEFAULT_API_URL
-from quaycache.cached import CachedQuayClient
+from quaycache.cached.client import CachedQuayClient
 from quaycache.client import QuayClient
 from quaycache.errors import (
     AuthenticationError,

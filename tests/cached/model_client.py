@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from quaycache.bound_client import ListingCursor
 from quaycache.errors import (
     AuthenticationError,
     NotFoundError,
@@ -38,6 +39,8 @@ class ModelClient:
         last_modified: whether the listing says it, or leaves the key out.
         break_after: pages after which the next walk breaks off; None lets it end.
         requests: how many were made.
+        listed_at: the server's time when it last answered with a page, less the request's duration.
+        on_the_way: is called once, while the next answer for a tag is on its way.
     """
 
     registry_model: Registry
@@ -47,6 +50,8 @@ class ModelClient:
     last_modified: bool = True
     break_after: int | None = None
     requests: int = 0
+    listed_at: float = 0.0
+    on_the_way: Callable[[], None] | None = None
     api_url: str = "https://quay.io/api/v1"
     registry: str = "quay.io"
     identity: str = ANONYMOUS
@@ -58,25 +63,27 @@ class ModelClient:
     def bound(self, _run: Run, _token: str | None = None) -> ModelClient:
         return self
 
-    def list_pages(self, namespace: str) -> Iterator[ListingPage]:
+    def fetch_page(
+        self, namespace: str, cursor: ListingCursor | None
+    ) -> tuple[ListingPage, ListingCursor | None]:
         query = {"namespace": namespace, "public": "true"}
         if self.last_modified:
             query["last_modified"] = "true"
-        number = 0
-        while True:
-            number += 1
-            if self.break_after is not None and number > self.break_after:
-                self.break_after = None
-                raise TransportError("the walk broke off")
-            answer, checked_at = self._ask(self.api.listing(query))
-            page = parse_listing(json.dumps(answer.document).encode(), namespace)
-            last = page.next_page is None
-            yield ListingPage(number, page.repositories, last, checked_at)
-            if page.next_page is None:
-                return
-            query["next_page"] = page.next_page
+        number = 1
+        if cursor is not None:
+            number, query["next_page"] = cursor.number, cursor.token
+        if self.break_after is not None and number > self.break_after:
+            self.break_after = None
+            raise TransportError("the walk broke off")
+        answer, checked_at = self._ask(self.api.listing(query))
+        self.listed_at = checked_at
+        page = parse_listing(json.dumps(answer.document).encode(), namespace)
+        following = None
+        if page.next_page is not None:
+            following = ListingCursor(number + 1, page.next_page, set())
+        return ListingPage(number, page.repositories, following is None, checked_at), following
 
-    def tag_answer(
+    def fetch_tag(
         self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
     ) -> TagAnswer:
         del listed
@@ -84,6 +91,9 @@ class ModelClient:
         answer, checked_at = self._ask(
             self.api.tags(namespace, repository, query, replica_lag=self.replica_lag)
         )
+        on_the_way, self.on_the_way = self.on_the_way, None
+        if on_the_way is not None:
+            on_the_way()
         fields = parse_tag_fields(json.dumps(answer.document).encode(), tag)
         found = None if fields is None else parse_tag(fields)
         return TagAnswer(found, checked_at, Provenance.FETCHED)

@@ -12,7 +12,8 @@ from quaycache import (
     Mode,
     resolve,
 )
-from quaycache.account import Asked, Identity, Question
+from quaycache.resolving.lookup import Lookup, Target
+from quaycache.run import Run as CancellableRun
 from tests.cached.conftest import POLICY, TTL, URI, Run, Site
 
 
@@ -62,9 +63,12 @@ class TestIdentity:
         assert files
         assert all(token.encode() not in path.read_bytes() for path in files)
 
-    def test_a_token_is_in_no_question(self) -> None:
-        question = Question(Asked(Identity("s3cr3t", "kolla"), "latest"), "a")
-        assert "s3cr3t" not in f"{question} {question!r}"
+    def test_a_token_is_in_no_lookup(self, private: Site) -> None:
+        with private.client("s3cr3t") as client:
+            bound = client.bound(CancellableRun())
+            target = Target(bound.identity, "kolla", "latest")
+            lookup = Lookup(bound, target, "a", None, (), None)
+        assert "s3cr3t" not in f"{target} {lookup} {lookup.client!r} {bound.identity}"
 
     def test_a_namespace_that_a_token_finds_empty_voids_nothing(self, private: Site) -> None:
         token = "alice-token-1234567890"

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, cast
@@ -26,11 +28,13 @@ from hypothesis.stateful import (
     rule,
 )
 
-from quaycache import run
-from quaycache.cached import CachedQuayClient
+from quaycache import Query, resolve, run
+from quaycache.bound_client import BoundQuayClient
+from quaycache.cached.bound import BoundCachedClient
+from quaycache.cached.client import CachedQuayClient
 from quaycache.client import QuayClient
 from quaycache.errors import QuayAPIError, TransportError
-from quaycache.freshness import Policy
+from quaycache.freshness import Mode, Policy
 from quaycache.model import UNKNOWN, Listed, Provenance, StoredAnswer, Tag, TagAnswer
 from quaycache.run import Run
 from quaycache.store.disk import DiskStore
@@ -41,6 +45,7 @@ from quaycache.testing import answers
 from quaycache.testing.errors import RegistryError
 from quaycache.testing.registry import Registry
 from tests.cached.model_client import ModelClient
+from tests.conftest import HANG_GUARD
 from tests.redis_server import RedisServer
 
 NAMESPACE, TAGS = "kolla", ("v1", "v2")
@@ -118,6 +123,7 @@ class Histories(RuleBasedStateMachine):
         self.policy = Policy(ttl=ttl, margin=margin, max_age=max_age)
         self.offset = offset
         self.set_back = 0.0
+        self.walks_break_off = False
         self.unsteady = unsteady
         self.poisoned = poisoned
         self.opened = contextlib.ExitStack()
@@ -150,6 +156,7 @@ class Histories(RuleBasedStateMachine):
         number=st.integers(0, 9),
     )
     def something_happens(self, event: str, name: str, tag: str, seconds: int, number: int) -> None:
+        self.record()
         model, record = self.model, self.find(name)
         state = self.visible().get((name, tag))
         with contextlib.suppress(RegistryError):
@@ -237,15 +244,128 @@ class Histories(RuleBasedStateMachine):
     def resolve(self, tag: str) -> None:
         self.check(tag, self.ask(self.cached, tag))
 
+    @rule(
+        tag=st.sampled_from(TAGS),
+        event=st.sampled_from(["push", "delete", "delete the repository", "hide"]),
+        name=st.sampled_from(REPOSITORIES),
+        seconds=st.sampled_from([0.3, 2.0, 30.0, 500.0, 2001.0]),
+    )
+    def resolve_while_rows_change(self, tag: str, event: str, name: str, seconds: float) -> None:
+        """Between two rows another run learns an answer, then the tag changes, then time passes."""
+
+        def something_happens() -> None:
+            self.ask_for_one_by_name(tag, name)
+            self.time_passes(2.0)
+            self.something_happens(event, name, tag, 1, 0)
+            if event == "delete the repository":
+                self.something_happens("push", name, tag, 1, 0)
+            self.time_passes(seconds)
+
+        # The model's replica lags in its rows alone: those of a hidden repository would show.
+        self.something_happens("show", name, tag, 1, 0)
+        for other in TAGS:
+            self.something_happens("push", name, other, 1, 0)
+        self.time_passes(self.bound())
+        self.ask(self.cached, tag, something_happens)
+
+    @precondition(lambda self: not self.client.replica_lag)
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
+    def refresh_beside_a_walk(self, tag: str, name: str) -> None:
+        """The walk of another run has shown its first page, and then a repository changes."""
+        self.time_passes(self.policy.ttl)
+        pages = self.cached.bound(Run()).list_pages(NAMESPACE)
+        next(pages, None)
+        self.time_passes(2.0)
+        self.something_happens("show", name, tag, 1, 0)
+        self.something_happens("push", name, tag, 1, 0)
+        self.refresh(tag)
+        list(pages)
+
+    @precondition(lambda self: not self.client.replica_lag)
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES), forks=st.booleans())
+    def refresh_beside_a_lookup(self, tag: str, name: str, forks: bool) -> None:
+        """The answer to another run's lookup is on its way, and then the tag changes.
+
+        A forked child has its own lookups: it waits for no thread of its parent.
+        """
+
+        def refresh() -> None:
+            self.refresh(tag)
+
+        def resolve_in_a_forked_child() -> None:
+            self.go_on_in_a_forked_child()
+            self.ask(self.cached, tag)
+
+        def something_happens() -> None:
+            self.time_passes(2.0)
+            self.something_happens("push", name, tag, 1, 0)
+            with ThreadPoolExecutor(1) as threads:
+                threads.submit(resolve_in_a_forked_child if forks else refresh).result(HANG_GUARD)
+
+        self.client.on_the_way = something_happens
+        with contextlib.suppress(QuayAPIError):
+            self.cached.bound(Run()).tag_answer(NAMESPACE, name, tag)
+        self.client.on_the_way = None
+
+    def go_on_in_a_forked_child(self) -> None:
+        """Which has the memory of its parent, but not the thread that writes."""
+        shared = self.cached._shared
+        shared.store.flush()
+        with shared.store._changed:
+            shared.store._closed = True
+            shared.store._changed.notify()
+        if shared.store._thread is not None:
+            shared.store._thread.join()
+        shared.store._closed = False
+        shared.reset_after_fork()
+
+    def refresh(self, tag: str) -> None:
+        """Ask everything: no answer is older than the run."""
+        policy = self.policy._replace(mode=Mode.REFRESH)
+        run, began = Run(), self.time
+        client = cast("BoundQuayClient", self.client)
+        resolved = self.ask(BoundCachedClient(client, run, self.cached._shared, policy), tag)
+        for name in REPOSITORIES:
+            since = self.time - began + SLACK
+            if name in resolved.answers:
+                digest = digest_of(resolved.answers[name])
+                states = self.states(name, tag, since)
+                assert any(digest == (state and state.digest) for state in states)
+            elif name not in resolved.refused:
+                assert None in self.states(name, tag, since)
+
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
+    def resolve_offline_with_since(self, tag: str, name: str) -> None:
+        """A wildcard finds what the full names find, whichever of listing and answer is older."""
+        self.time_passes_and_resolve(tag, self.bound())
+        self.time_passes(2.0)
+        since = int(self.time)
+        self.something_happens("push", name, tag, 1, 0)
+        self.ask_for_one_by_name(tag, name)
+        listed = self.store.load_listing(SCOPE)
+        names = [] if listed is None else [n for n in listed.repositories if n in REPOSITORIES]
+        assert self.found_offline(tag, since, "*") == self.found_offline(tag, since, *names)
+
+    def found_offline(self, tag: str, since: int, *globs: str) -> set[str]:
+        offline = CachedQuayClient(
+            cast("QuayClient", self.client),
+            self.store,
+            self.policy._replace(mode=Mode.OFFLINE),
+        )
+        self.cached._shared.store.flush()
+        queries = [Query(NAMESPACE, glob, tag, since) for glob in globs]
+        resolution = resolve(queries, client=offline, max_workers=1, keep_going=True)
+        return {image.repository for image in resolution.images}
+
     @rule(tag=st.sampled_from(TAGS), pages=st.integers(0, 2))
     def resolve_and_the_walk_breaks_off(self, tag: str, pages: int) -> None:
-        self.client.break_after = pages
+        self.client.break_after, self.walks_break_off = pages, True
         try:
             resolved = self.ask(self.cached, tag)
         except TransportError:
             return
         finally:
-            self.client.break_after = None
+            self.client.break_after, self.walks_break_off = None, False
         self.check(tag, resolved)
 
     @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
@@ -371,34 +491,45 @@ class Histories(RuleBasedStateMachine):
 
     # How it is judged
 
-    def ask(self, client: CachedQuayClient, tag: str) -> Resolved:
-        before = self.client.requests
-        bound = client.bound(Run())
+    def ask(
+        self,
+        client: CachedQuayClient | BoundCachedClient,
+        tag: str,
+        between_rows: Callable[[], None] | None = None,
+    ) -> Resolved:
+        before, began = self.client.requests, self.time
+        bound = client.bound(Run()) if isinstance(client, CachedQuayClient) else client
         found: dict[str, TagAnswer] = {}
         refused: set[str] = set()
         walked = False
         for page in bound.list_pages(NAMESPACE):
             walked = page.provenance is Provenance.FETCHED
+            listed_at = self.client.listed_at
             for row in page.repositories:
                 listed = Listed(row.last_modified, page.checked_at, page.provenance)
                 answer = bound.known_answers(NAMESPACE, tag, [row], page).get(row.name)
                 try:
                     answer = answer or bound.tag_answer(NAMESPACE, row.name, tag, listed=listed)
-                except QuayAPIError:  # hidden since it was listed, or the replica lags
+                except QuayAPIError:  # the replica lags
                     refused.add(row.name)
                     self.check_forgotten(row.name, tag)
+                    self.check_refused(row.name)
                     continue
                 found[row.name] = answer
                 if walked and answer.provenance is not Provenance.FETCHED:
-                    self.check_against_listing(row.last_modified, answer, page.checked_at)
+                    self.check_against_listing(row.last_modified, answer, listed_at)
+                if between_rows is not None:
+                    # What another run has learned since this one began is as good as its own.
+                    lasted = self.time - began
+                    self.check_answer(row.name, tag, answer, self.policy.max_age, lasted)
+                    between_rows()
         return Resolved(found, refused, walked, self.client.requests - before)
 
     def check_against_listing(
-        self, last_modified: object, answer: TagAnswer, listed_at: float | None
+        self, last_modified: object, answer: TagAnswer, listed_at: float
     ) -> None:
         """What the walk just showed to be gone, or touched since, is not served."""
         assert answer.checked_at is not None
-        assert listed_at is not None
         if last_modified is UNKNOWN or listed_at <= answer.checked_at + 1:
             return
         assert answer.tag is None or isinstance(last_modified, int)
@@ -420,24 +551,37 @@ class Histories(RuleBasedStateMachine):
         self.handed.pop((name, tag), None)
         assert self.poisoned or self.cached.bound(Run()).known_answer(NAMESPACE, name, tag) is None
 
-    def check_answer(self, name: str, tag: str, answer: TagAnswer, max_age: float) -> None:
+    def check_refused(self, name: str) -> None:
+        """A listed repository is only a failure if the next listing shows it to be alive."""
+        if self.walks_break_off:
+            return
+        record = self.find(name)
+        assert record is not None
+        assert record.public
+        if self.client.last_modified:
+            assert record.last_modified(int(self.time * 1000)) is not None
+
+    def check_answer(
+        self, name: str, tag: str, answer: TagAnswer, max_age: float, lasted: float = 0.0
+    ) -> None:
         assert answer.checked_at is not None
         if not self.unsteady and not self.poisoned:
             # What is known does not fall behind, but for the fractions that an HTTP date lacks.
             assert answer.checked_at >= self.handed.get((name, tag), 0.0) - 1
             self.handed[name, tag] = answer.checked_at
         if answer.tag is None:
-            assert None in self.states(name, tag, self.bound())
+            assert None in self.states(name, tag, self.bound() + lasted)
             return
         digest = answer.tag.manifest_digest
-        lately = self.states(name, tag, self.bound())
+        lately = self.states(name, tag, self.bound() + lasted)
         # Is it there with another digest all the time, then ours is wrong.
         assert None in lately or any(state and state.digest == digest for state in lately)
-        ever = self.states(name, tag, max_age + self.policy.margin + SLACK + self.set_back)
+        limit = max_age + self.policy.margin + SLACK + self.set_back + lasted
+        ever = self.states(name, tag, limit)
         assert any(state and state.digest == digest for state in ever)
         end_ts = answer.tag.end_ts
         if end_ts is not None and not self.set_back:
-            assert self.time < end_ts + self.policy.margin + SLACK
+            assert self.time < end_ts + self.policy.margin + SLACK + lasted
 
     def bound(self) -> float:
         return self.policy.ttl + self.policy.margin + SLACK + self.set_back

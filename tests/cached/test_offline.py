@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import pytest
 
 from quaycache import (
@@ -52,3 +54,16 @@ class TestOffline:
         site.wait(101)
         with pytest.raises(NotStoredError):
             site.resolve(policy=self.OFFLINE)
+
+    def test_a_wildcard_finds_with_since_what_a_full_name_finds(self, site: Site) -> None:
+        """The stored answer is newer than the stored listing, which shows no start so late."""
+        site.registry.push("kolla", "a", "latest")
+        site.resolve("quay://kolla/*:other")
+        site.wait(86_400)
+        since = f"{datetime.fromtimestamp(site.registry.now(), timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+        site.registry.push("kolla", "a", "latest")
+        site.resolve("quay://kolla/a:latest")
+        for glob in ("a", "*"):
+            run = site.resolve(f"quay://kolla/{glob}:latest?since={since}", policy=self.OFFLINE)
+            assert [image.repository for image in run.resolution.images] == ["kolla/a"]
+            assert run.resolution.stats.matched == 1

@@ -8,9 +8,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -21,18 +21,17 @@ from quaycache import (
     QuayClient,
     resolve,
 )
-from quaycache.answers_view import AnswersView
+from quaycache.cached.single_flight import SingleFlight, Started
+from quaycache.cached.tag_cache import TagCache
+from quaycache.cached.write_behind import WriteBehind
 from quaycache.errors import Cancelled, PermissionDeniedError
 from quaycache.events import Event, PageListed
-from quaycache.flights import Flights
 from quaycache.model import Provenance, StoredAnswer, StoredListing, TagAnswer
 from quaycache.run import Run
 from quaycache.store.keys import ANONYMOUS, Scope
 from quaycache.testing import EmbeddedQuay, Fault
 from tests.cached.conftest import POLICY, TTL, URI, Site
 from tests.conftest import HANG_GUARD, command_environment
-
-T = TypeVar("T")
 
 
 class TestTogether:
@@ -209,72 +208,119 @@ def test_two_processes_that_start_cold_share_the_work(
     assert embedded_quay.counters().tag < 1.9 * n
 
 
-class TestFlights:
-    def test_one_that_has_landed_does_not_end_the_next(self) -> None:
-        flights: Flights[int] = Flights()
-        first, leads = flights.board("key")
-        assert leads
-        with first:
-            first.land(1)
-            # The same thread, since nobody leads any more.
-            second, leads = flights.board("key")
-            assert leads
-        third, leads = in_another_thread(lambda: flights.board("key"))
-        assert (third, leads) == (second, False)
+class TestSingleFlight:
+    START = Started(1, 0.0)
 
-    def test_who_waits_gets_the_error_of_the_leader(self) -> None:
-        flights: Flights[int] = Flights()
-        flight, _ = flights.board("key")
+    def test_a_thread_that_waits_gets_the_result(self) -> None:
+        with self.in_progress() as (flight, finish, waiting):
+            finish(lambda: 1)
+            assert waiting.result(HANG_GUARD) == (1, True)
+            assert flight.do("key", lambda: 2, Run(), self.START, always) == (2, False)
+
+    def test_a_thread_that_waits_gets_a_copy_of_the_error(self) -> None:
         error = PermissionDeniedError("no")
-        with ThreadPoolExecutor(1) as threads:
-            waiting = threads.submit(flight.wait, Run())
-            with pytest.raises(PermissionDeniedError), flight:
-                raise error
+        with self.in_progress() as (_, finish, waiting):
+            finish(raising(error))
             got = waiting.exception(HANG_GUARD)
         assert isinstance(got, PermissionDeniedError)
         assert got is not error
 
-    def test_who_waits_is_woken_by_the_cancellation_of_its_run(self) -> None:
-        flights: Flights[int] = Flights()
-        flight, _ = flights.board("key")
+    def test_the_cancellation_of_its_own_run_wakes_a_thread_that_waits(self) -> None:
         run = Run()
-        with ThreadPoolExecutor(1) as threads:
-            waiting = threads.submit(flight.wait, run)
+        with self.in_progress(run) as (_, finish, waiting):
             run.cancel()
             assert isinstance(waiting.exception(HANG_GUARD), Cancelled)
+            finish(lambda: 1)
 
-    def test_who_waits_asks_anew_if_the_leader_was_cancelled(self) -> None:
-        flights: Flights[int] = Flights()
-        flight, _ = flights.board("key")
-        with ThreadPoolExecutor(1) as threads:
-            waiting = threads.submit(flight.wait, Run())
-            with pytest.raises(Cancelled), flight:
-                raise Cancelled("cancelled")
-            assert waiting.result(HANG_GUARD) is None
+    def test_a_thread_that_waits_does_the_work_if_the_leader_is_cancelled(self) -> None:
+        with self.in_progress() as (_, finish, waiting):
+            finish(raising(Cancelled("cancelled")))
+            assert waiting.result(HANG_GUARD) == (2, False)
+
+    def test_work_that_began_too_early_is_not_joined(self) -> None:
+        with self.in_progress() as (flight, finish, waiting):
+            assert flight.do("key", lambda: 3, Run(), self.START, never) == (3, False)
+            # Its end does not take the place of the work that began before.
+            finish(lambda: 1)
+            assert waiting.result(HANG_GUARD) == (1, True)
+
+    def test_a_thread_does_not_wait_for_itself(self) -> None:
+        flight: SingleFlight[int] = SingleFlight()
+
+        def work() -> int:
+            return flight.do("key", lambda: 1, Run(), self.START, always)[0] + 1
+
+        assert flight.do("key", work, Run(), self.START, always) == (2, False)
+
+    @contextmanager
+    def in_progress(
+        self, run: Run | None = None
+    ) -> Iterator[
+        tuple[SingleFlight[int], Callable[[Callable[[], int]], None], Future[tuple[int, bool]]]
+    ]:
+        """Work that one thread does and another waits for."""
+        flight: SingleFlight[int] = SingleFlight()
+        begun, finished = threading.Event(), threading.Event()
+        outcome: list[Callable[[], int]] = []
+
+        def work() -> int:
+            begun.set()
+            assert finished.wait(HANG_GUARD)
+            return outcome[0]()
+
+        def finish(how: Callable[[], int]) -> None:
+            outcome.append(how)
+            finished.set()
+
+        with ThreadPoolExecutor(2) as threads:
+            leading = threads.submit(flight.do, "key", work, Run(), self.START, always)
+            assert begun.wait(HANG_GUARD)
+            waits = threading.Event()
+
+            def may_join(_: Started) -> bool:
+                waits.set()
+                return True
+
+            waiting = threads.submit(
+                flight.do, "key", lambda: 2, run or Run(), self.START, may_join
+            )
+            assert waits.wait(HANG_GUARD)
+            yield flight, finish, waiting
+            leading.exception(HANG_GUARD)
 
 
-def in_another_thread(work: Callable[[], T]) -> T:
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(work).result(HANG_GUARD)
+def always(_: Started) -> bool:
+    return True
 
 
-def test_answers_are_learned_while_a_listing_is_taken_over() -> None:
+def never(_: Started) -> bool:
+    return False
+
+
+def raising(error: Exception) -> Callable[[], int]:
+    def fail() -> int:
+        raise error
+
+    return fail
+
+
+def test_answers_are_recorded_while_unlisted_ones_are_discarded(tmp_path: Path) -> None:
     scope = Scope("https://quay.io/api/v1", ANONYMOUS, "kolla")
-    view = AnswersView(scope, "v1")
+    cache = TagCache(WriteBehind(DiskStore(tmp_path), 0.0), scope, "v1")
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(4) as threads:
             for worker in range(4):
-                threads.submit(learn, view, worker)
+                threads.submit(record, cache, worker)
             for _ in range(200):
-                view.keep_listed({f"{worker}-0" for worker in range(4)}, 0.0)
+                cache.discard_unlisted({f"{worker}-0" for worker in range(4)}, 0.0)
     finally:
         sys.setswitchinterval(interval)
-    assert len(view.stored) == 4000
+    assert len(cache.entries) == 4000
 
 
-def learn(view: AnswersView, worker: int) -> None:
+def record(cache: TagCache, worker: int) -> None:
     for number in range(1000):
         answer = TagAnswer(None, 1.0, Provenance.FETCHED)
-        view.learn(f"{worker}-{number}", answer, StoredAnswer(None, 1.0, 1.0), 1)
+        cache.record(f"{worker}-{number}", answer, StoredAnswer(None, 1.0, 1.0), 1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from quaycache.cached_run import CachedRun
+from quaycache.cached.bound import BoundCachedClient
+from quaycache.cached.shared import Shared
 from quaycache.client import check_question, listed_names
 from quaycache.freshness import Policy
 from quaycache.run import Run
-from quaycache.shared_answers import SharedAnswers
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,7 +34,7 @@ class CachedQuayClient:
     def __init__(self, client: QuayClient, store: Store, policy: Policy | None = None) -> None:
         self._client = client
         self._policy = policy if policy is not None else Policy()
-        self._shared = SharedAnswers(store, self._policy.margin)
+        self._shared = Shared(store, self._policy.margin)
 
     def __repr__(self) -> str:
         return f"<CachedQuayClient of {self._client!r}>"
@@ -59,19 +59,19 @@ class CachedQuayClient:
         """The registry's name in an image reference, such as ``quay.io``."""
         return self._client.registry
 
-    def bound(self, run: Run, token: str | None = None) -> CachedRun:
+    def bound(self, run: Run, token: str | None = None) -> BoundCachedClient:
         """This client within `run`.
 
         Args:
             run: counts the requests, and can cancel them.
             token: asks in this name instead of the client's own.
         """
-        return CachedRun(self._client.bound(run, token), run, self._shared, self._policy)
+        return BoundCachedClient(self._client.bound(run, token), run, self._shared, self._policy)
 
     def list_pages(self, namespace: str) -> Iterator[ListingPage]:
         """As `QuayClient.list_pages`; from the store in one page while that is fresh."""
         check_question(namespace)
-        return self.bound(Run()).walk_alone(namespace)
+        return self.bound(Run()).list_pages(namespace)
 
     def known_answer(self, namespace: str, repository: str, tag: str) -> TagAnswer | None:
         """The answer if it needs no request, else None."""

@@ -1,0 +1,220 @@
+"""One run of a cached client: the rules of freshness, applied to a listing and a store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from quaycache import freshness
+from quaycache.cached.context import FAILURES, REFUSALS, RunContext, refused_at
+from quaycache.cached.listings import CachedListings
+from quaycache.errors import NotStoredError, QuayAPIError
+from quaycache.freshness import Mode
+from quaycache.lazy_logger import LazyLogger
+from quaycache.model import Listed, ListingPage, Provenance, Repository, StoredAnswer, TagAnswer
+from quaycache.relisting import Relisting
+from quaycache.store.keys import AnswerKey
+
+if TYPE_CHECKING:
+    from quaycache.bound_client import BoundQuayClient
+    from quaycache.cached.shared import Shared
+    from quaycache.cached.single_flight import Started
+    from quaycache.cached.tag_cache import TagCache
+    from quaycache.freshness import Policy
+    from quaycache.run import Run
+
+LOG = LazyLogger(__name__)
+
+
+class BoundCachedClient:
+    """A `quaycache.tag_client.BoundClient` with a store in front of it. Thread-safe.
+
+    Args:
+        client: Bound to the same run and identity.
+        run: The run.
+        shared: The store, and what other runs of this process have in progress.
+        policy: How old an answer may be.
+    """
+
+    def __init__(self, client: BoundQuayClient, run: Run, shared: Shared, policy: Policy) -> None:
+        self._context = RunContext(client, run, shared, policy)
+        self._shared = shared
+        self._policy = policy
+        self._listings = CachedListings(self._context)
+        self._relisting = Relisting(self._listings.pages_requested_now)
+        self._tag_caches: dict[tuple[str, str], TagCache] = {}
+        self._loaded: set[tuple[str, str]] = set()
+
+    @property
+    def identity(self) -> str:
+        """As `QuayClient.identity`."""
+        return self._context.client.identity
+
+    def list_pages(self, namespace: str) -> Iterator[ListingPage]:
+        """Yield the stored listing if it serves, else a walk that runs at the same time share."""
+        return self._listings.pages(namespace)
+
+    def known_answer(self, namespace: str, repository: str, tag: str) -> TagAnswer | None:
+        """Return the answer for a repository that nobody listed, if it needs no request."""
+        listed = self._listings.stored(namespace, repository)
+        stored = self._stored(namespace, repository, tag)
+        return self._context.reusable(stored, listed, self._context.now)
+
+    def known_answers(
+        self, namespace: str, tag: str, repositories: Iterable[Repository], page: ListingPage
+    ) -> dict[str, TagAnswer]:
+        """Return the answers for repositories of a page that need no request, by repository."""
+        entries = self._tag_cache(namespace, tag, load=True).entries
+        if self._policy.mode is Mode.REFRESH:
+            entries = {}
+        checked_at, provenance, now = page.checked_at, page.provenance, self._context.now
+        found: dict[str, TagAnswer] = {}
+        for name, last_modified in repositories:
+            listed = Listed(last_modified, checked_at, provenance)
+            answer = self._context.reusable(entries.get(name), listed, now)
+            if answer is not None:
+                found[name] = answer
+        return found
+
+    def claim(
+        self,
+        namespace: str,
+        tag: str,
+        repositories: Mapping[str, Listed | None],
+        *,
+        seconds: float,
+    ) -> Collection[str]:
+        """Return the repositories that another process is about to look up.
+
+        None are returned if the answers of others are of no use here, or those of this run to them.
+        """
+        if not self._context.shares_answers or not self._policy.max_age:
+            return ()
+        cache = self._tag_cache(namespace, tag, load=False)
+        claimed = cache.claim(repositories, seconds)
+        return [name for name in claimed if self._recent(cache, name, repositories[name]) is None]
+
+    def tag_answer(
+        self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
+    ) -> TagAnswer:
+        """Return the answer, by a request unless somebody else has just made it.
+
+        Raises:
+            NotStoredError: If the run is offline, and the answer is not stored.
+            QuayAPIError: As `QuayClient.tag_answer`.
+        """
+        by_name = listed is None
+        cache = self._tag_cache(namespace, tag, load=not by_name)
+        row = listed or self._listings.stored(namespace, repository)
+        if self._policy.mode is Mode.OFFLINE:
+            stored = self._stored(namespace, repository, tag)
+            answer = self._context.reusable(stored, row, self._context.now)
+            if answer is None:
+                raise NotStoredError(f"{namespace}/{repository}:{tag}: not in the cache")
+            return answer
+        key = AnswerKey(self._context.scope(namespace), tag, repository)
+        if by_name:
+            return self._look_up(key, cache, row)
+        return self._relisting.decide(namespace, repository, lambda: self._look_up(key, cache, row))
+
+    def _look_up(self, key: AnswerKey, cache: TagCache, listed: Listed | None) -> TagAnswer:
+        """Return the answer; of the threads that look it up at the same time, one requests it."""
+
+        def work() -> TagAnswer:
+            recent = self._recent(cache, key.repository, listed)
+            return recent if recent is not None else self._fetch(key, cache, listed)
+
+        def may_join(started: Started) -> bool:
+            return not contradicted and self._context.may_join(started)
+
+        # The 404 of a listed repository is retried: the two kinds of requests are not the same.
+        flight, contradicted = (key, listed is None), False
+        while True:
+            answer, is_shared = self._shared.lookups.do(
+                flight, work, self._context.run, self._context.started(), may_join
+            )
+            if not is_shared:
+                return answer
+            if not freshness.contradicts(listed, answer):
+                fetched = answer.provenance is Provenance.FETCHED
+                return answer._replace(provenance=Provenance.FRESH) if fetched else answer
+            contradicted = True
+
+    def _recent(self, cache: TagCache, repository: str, listed: Listed | None) -> TagAnswer | None:
+        """Return what another thread or process has learned since this run planned to ask."""
+        learned = cache.learned_in_or_after(repository, self._context.run_id)
+        if learned is not None and not freshness.contradicts(listed, learned):
+            return learned
+        if self._policy.mode is not Mode.NORMAL:
+            return None
+        entry = cache.entries.get(repository)
+        return freshness.known(entry, listed, self._policy, self._context.now)
+
+    def _fetch(self, key: AnswerKey, cache: TagCache, listed: Listed | None) -> TagAnswer:
+        """Request the answer and record it; a stale one may serve if the server fails."""
+        context, repository = self._context, key.repository
+        started = context.started()
+        if context.server_is_down:
+            stale = self._stale(key, listed)
+            if stale is not None:
+                return stale
+        try:
+            answer = context.client.fetch_tag(
+                key.scope.namespace, repository, key.tag, listed=listed
+            )
+        except FAILURES as error:
+            context.record_failure()
+            stale = self._stale(key, listed)
+            if stale is None:
+                raise
+            LOG.info("%s; the stored answer serves", error)
+            return stale
+        except REFUSALS as error:
+            self._discard(key, cache, error)
+            raise
+        context.record_success()
+        context.note_server_time(answer.checked_at)
+        entry = None
+        if answer.checked_at is not None and context.token_accepted:
+            entry = StoredAnswer(answer.tag, answer.checked_at, started.local)
+            self._shared.store.add(key, entry)
+        cache.record(repository, answer, entry, started.run_id)
+        return answer
+
+    def _stale(self, key: AnswerKey, listed: Listed | None) -> TagAnswer | None:
+        """Return what may serve because the server failed."""
+        namespace, repository = key.scope.namespace, key.repository
+        listed = listed or self._listings.stored(namespace, repository, after_error=True)
+        stored, now = self._stored(namespace, repository, key.tag), self._context.now
+        return self._context.reusable(stored, listed, now) or freshness.usable_after_error(
+            stored, listed, self._policy, now
+        )
+
+    def _discard(self, key: AnswerKey, cache: TagCache, error: QuayAPIError) -> None:
+        """Remove what was stored about a repository before it was refused."""
+        stored = cache.entries.get(key.repository) or self._shared.store.load_answer(key)
+        until = refused_at(error, stored)
+        if until is not None:
+            cache.discard((key.repository,), until)
+            self._shared.store.remove({key: until})
+
+    def _stored(self, namespace: str, repository: str, tag: str) -> StoredAnswer | None:
+        """Return one stored answer, from those of its tag if they have been loaded."""
+        if self._policy.mode is Mode.REFRESH:
+            return None
+        if (namespace, tag) in self._loaded:
+            return self._tag_caches[namespace, tag].entries.get(repository)
+        scope = self._context.scope(namespace)
+        return self._shared.store.load_answer(AnswerKey(scope, tag, repository))
+
+    def _tag_cache(self, namespace: str, tag: str, *, load: bool) -> TagCache:
+        """Return the answers for one tag, loaded once in a run, at its first use."""
+        key = (namespace, tag)
+        cache = self._tag_caches.get(key)
+        if cache is None:
+            scope = self._context.scope(namespace)
+            cache = self._tag_caches[key] = self._shared.tag_cache(scope, tag)
+        if load and key not in self._loaded and self._policy.mode is not Mode.REFRESH:
+            cache.refresh()
+            self._loaded.add(key)
+        return cache

@@ -1,0 +1,140 @@
+"""Identical lookups that run at the same time cost one request.
+
+The idiom and its name are those of Go's ``x/sync/singleflight``.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from quaycache.errors import QuayAPIError
+
+if TYPE_CHECKING:
+    from quaycache.run import Run
+
+T = TypeVar("T")
+
+
+class Started(NamedTuple):
+    """When shared work began.
+
+    Attributes:
+        run_id: The latest run of the process at that moment.
+        local: Local time, seconds UTC.
+    """
+
+    run_id: int
+    local: float
+
+
+class Waiter:
+    """One thread that waits for shared work; the cancellation of its own run wakes it."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+
+    def abort(self) -> None:
+        """Wake the thread: the work has ended, or the thread's run was cancelled."""
+        self._woken.set()
+
+    def wait(self, run: Run) -> None:
+        """Return when the work has ended.
+
+        Raises:
+            Cancelled: If *run* was cancelled.
+        """
+        with run.abortable(self):
+            self._woken.wait()
+        with run.abortable(self):
+            pass  # It raises if the cancellation woke this thread.
+
+
+class Call(Generic[T]):
+    """One piece of work, done by the thread that began it for every thread that joins.
+
+    Attributes:
+        started: When it began.
+        error: The failure that every thread shares, once the call has ended with one.
+    """
+
+    def __init__(self, started: Started) -> None:
+        self.started = started
+        self.error: QuayAPIError | None = None
+        self.results: list[T] = []
+        self.ended = False
+        self.waiters: list[Waiter] = []
+        self._leader = threading.get_ident()
+
+    def is_led_here(self) -> bool:
+        """Return whether the calling thread does the work: it must not wait for itself."""
+        return self._leader == threading.get_ident()
+
+
+class SingleFlight(Generic[T]):
+    """Work in progress, by its key. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[Hashable, Call[T]] = {}
+
+    def do(
+        self,
+        key: Hashable,
+        work: Callable[[], T],
+        run: Run,
+        started: Started,
+        may_join: Callable[[Started], bool],
+    ) -> tuple[T, bool]:
+        """Return the result for a key, and whether another thread has done the work.
+
+        If the thread that does the work ends without an answer of the server, because its own run
+        was cancelled for example, a thread that waits does the work itself.
+
+        Args:
+            key: What the work is about.
+            work: Is called if nobody else is doing it.
+            run: Its cancellation ends the wait.
+            started: The present moment.
+            may_join: Whether work that began at a moment is recent enough for the caller.
+
+        Raises:
+            QuayAPIError: If the work fails, wherever it is done; each thread gets a copy.
+            Cancelled: If *run* is cancelled while this thread waits.
+        """
+        while True:
+            waiter = Waiter()
+            with self._lock:
+                call = self._calls.get(key)
+                joins = call is not None and not call.is_led_here() and may_join(call.started)
+                if call is None or not joins:
+                    call = self._calls[key] = Call(started)
+                else:
+                    call.waiters.append(waiter)
+            if not joins:
+                return self._lead(key, call, work), False
+            waiter.wait(run)
+            if call.error is not None:
+                # A copy: a resolve writes its own partial result into the error that it raises.
+                raise copy.copy(call.error)
+            if call.results:
+                return call.results[0], True
+
+    def _lead(self, key: Hashable, call: Call[T], work: Callable[[], T]) -> T:
+        try:
+            result = work()
+            call.results.append(result)
+            return result
+        except QuayAPIError as error:
+            call.error = error
+            raise
+        finally:
+            with self._lock:
+                # Work that began later, for a caller who could not join, may have taken its place.
+                if self._calls.get(key) is call:
+                    del self._calls[key]
+                waiters = call.waiters
+            for waiter in waiters:
+                waiter.abort()

@@ -1,0 +1,140 @@
+"""Answers reach the store in batches, so that a kill loses little of what was learned."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from quaycache.model import StoredAnswer, StoredListing
+    from quaycache.store.entry import Entry
+    from quaycache.store.keys import AnswerKey, Key, Scope
+    from quaycache.store.protocol import Claimed, Store
+
+# Runs that start together wait for what the others have learned.
+_BATCH_SIZE: Final = 16
+_BATCH_SECONDS: Final = 0.25
+
+
+class WriteBehind:
+    """A store that writes every few entries, and several times a second. Thread-safe.
+
+    What is read or removed is preceded by what is pending: a reader finds what was written before.
+
+    Args:
+        store: Belongs to this object from now on.
+        margin: Seconds by which the server's clock may be ahead of the newest entry of a batch.
+    """
+
+    def __init__(self, store: Store, margin: float) -> None:
+        self._store = store
+        self._margin = margin
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._pending: dict[Key, Entry] = {}
+        self._start_empty()
+
+    def add(self, key: Key, entry: Entry) -> None:
+        """Have an entry stored soon; after `close`, do nothing."""
+        with self._changed:
+            if self._closed:
+                return
+            if not self._pending:
+                self._due = time.monotonic() + _BATCH_SECONDS
+            self._pending[key] = entry
+            if len(self._pending) in (1, _BATCH_SIZE):
+                self._changed.notify()
+            is_written = self._thread is not None or self._start_thread()
+        if not is_written:
+            self.flush()
+
+    def flush(self) -> None:
+        """Store what is pending before returning."""
+        with self._writing:
+            with self._changed:
+                pending, self._pending = self._pending, {}
+            if pending:
+                # Everything in a batch has the server's own time: none of it is in its future.
+                newest = max(entry.checked_at for entry in pending.values())
+                self._store.merge(pending, latest=newest + self._margin)
+
+    def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
+        """As `Store.load_answers`."""
+        self.flush()
+        return self._store.load_answers(scope, tag)
+
+    def load_answer(self, key: AnswerKey) -> StoredAnswer | None:
+        """As `Store.load_answer`."""
+        self.flush()
+        return self._store.load_answer(key)
+
+    def load_listing(self, scope: Scope) -> StoredListing | None:
+        """As `Store.load_listing`."""
+        self.flush()
+        return self._store.load_listing(scope)
+
+    def claim(
+        self, scope: Scope, tag: str, repositories: Collection[str], *, seconds: float
+    ) -> Claimed:
+        """As `Store.claim`; what is pending is in memory already, and stays pending."""
+        return self._store.claim(scope, tag, repositories, seconds=seconds)
+
+    def remove(self, keys: Mapping[Key, float]) -> None:
+        """As `Store.remove`."""
+        self.flush()
+        self._store.remove(keys)
+
+    def keep_listed(self, scope: Scope, listed: Collection[str], *, until: float) -> None:
+        """As `Store.keep_listed`."""
+        self.flush()
+        self._store.keep_listed(scope, listed, until=until)
+
+    def close(self) -> None:
+        """Store what is pending, take nothing more, and close the store."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+        self._store.close()
+
+    def reset_after_fork(self) -> None:
+        """Leave to the parent what is pending, and the thread that writes it."""
+        self._thread = None
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._writing = threading.Lock()
+        self._changed = threading.Condition()
+        self._pending = {}
+        self._due = 0.0
+
+    def _start_thread(self) -> bool:
+        """Return whether there is a thread that writes: the system may have no room for one."""
+        thread = threading.Thread(target=self._write_when_due, name="quaycache-batch", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._thread = thread
+        return True
+
+    def _write_when_due(self) -> None:
+        while self._wait_until_due():
+            self.flush()
+
+    def _wait_until_due(self) -> bool:
+        """Wait for the next batch; return False when there will be none."""
+        with self._changed:
+            while not self._closed:
+                if not self._pending:
+                    self._changed.wait()
+                elif len(self._pending) >= _BATCH_SIZE or time.monotonic() >= self._due:
+                    return True
+                else:
+                    self._changed.wait(max(0.0, self._due - time.monotonic()))
+            return False

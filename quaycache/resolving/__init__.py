@@ -1,0 +1,1 @@
+"""Queries in, one ordered `Resolution` out: n lookups over j workers."""

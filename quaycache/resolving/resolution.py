@@ -1,0 +1,92 @@
+"""The one ordered `Resolution` of many lookups. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from quaycache.model import Failure, Image, Provenance, Resolution, Stats
+
+if TYPE_CHECKING:
+    from quaycache.model import Tag, TagAnswer, Usage
+    from quaycache.query import Query
+    from quaycache.resolving.lookup import Lookup
+
+
+def build_resolution(
+    lookups: Iterable[Lookup],
+    failed_listings: Iterable[Failure],
+    *,
+    registry: str,
+    repositories: int,
+    usage: Usage,
+    elapsed_s: float,
+) -> Resolution:
+    """Return the result of a resolve; a lookup without answer or error does not count.
+
+    Args:
+        lookups: Every lookup, one for each target and repository.
+        failed_listings: Failures of whole namespaces.
+        registry: The registry's name in an image reference.
+        repositories: As in `Stats`.
+        usage: As in `Stats`.
+        elapsed_s: As in `Stats`.
+    """
+    best: dict[tuple[str, str], TagAnswer] = {}
+    queries: dict[tuple[str, str], tuple[Query, ...]] = {}
+    failures = list(failed_listings)
+    answered: list[Provenance] = []
+    times: list[float] = []
+    failed = 0
+    for lookup in lookups:
+        if lookup.error is not None:
+            failed += 1
+            failures.append(Failure(lookup.path, str(lookup.error)))
+        elif (answer := lookup.answer) is not None:
+            answered.append(answer.provenance)
+            if answer.checked_at is not None:
+                times.append(answer.checked_at)
+            name = (lookup.path, lookup.target.tag)
+            # Several identities may see one repository: a tag is the same for all of them.
+            if name not in best or _rank(answer) > _rank(best[name]):
+                best[name] = answer
+            queries[name] = (*queries.get(name, ()), *lookup.queries)
+    images = [
+        Image(
+            registry,
+            path,
+            tag,
+            answer.tag.manifest_digest,
+            answer.tag.start_ts,
+            answer.checked_at,
+            answer.provenance is Provenance.STALE,
+        )
+        for (path, tag), answer in best.items()
+        if answer.tag is not None and _is_wanted(answer.tag, queries[path, tag])
+    ]
+    counts = {kind.value: answered.count(kind) for kind in Provenance}
+    return Resolution(
+        images=tuple(sorted(images)),
+        failures=tuple(sorted(failures, key=lambda failure: failure.repository)),
+        stats=Stats(
+            repositories=repositories,
+            found=len(images),
+            usage=usage,
+            elapsed_s=elapsed_s,
+            failed=failed,
+            **counts,
+        ),
+        oldest_checked_at=min(times, default=None),
+    )
+
+
+def _rank(answer: TagAnswer) -> tuple[bool, float]:
+    """Return what orders two answers for one tag: a stale one never wins, then the newer one."""
+    # An answer without a time comes from a server that states none: it was requested in this run.
+    checked_at = math.inf if answer.checked_at is None else answer.checked_at
+    return answer.provenance is not Provenance.STALE, checked_at
+
+
+def _is_wanted(tag: Tag, queries: Iterable[Query]) -> bool:
+    return any(query.since is None or tag.start_ts >= query.since for query in queries)
