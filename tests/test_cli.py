@@ -41,6 +41,18 @@ class TestOutput:
         done = command("resolve", "-o", "digest", "quay://kolla/*:v3")
         assert done == Finished(0, f"{host}/kolla/glance@{digest}\n", "")
 
+    def test_tags_of_one_digest_are_one_line(
+        self, embedded_quay: EmbeddedQuay, command: Command
+    ) -> None:
+        registry = embedded_quay.registry
+        old, new = (registry.push("kolla", "glance", tag) for tag in ("v1", "v2"))
+        registry.push("kolla", "glance", "v3", digest=old)
+        host = embedded_quay.url.removeprefix("https://")
+        uris = [f"quay://kolla/*:v{number}" for number in (1, 2, 3)]
+        done = command("resolve", "-o", "digest", *uris)
+        assert done.out.splitlines() == [f"{host}/kolla/glance@{d}" for d in (old, new)]
+        assert len(command("resolve", *uris).out.splitlines()) == 3
+
     def test_json(self, kolla: EmbeddedQuay, command: Command) -> None:
         kolla.configure(faults=[Fault(kind="status", status=403, match="/other/")])
         done = command("resolve", "-o", "json", "--keep-going", "quay://kolla/*:v1")

@@ -62,8 +62,10 @@ def _text(resolution: Resolution) -> Iterator[str]:
 
 
 def _digest(resolution: Resolution) -> Iterator[str]:
-    for image in resolution.images:
-        yield f"{image.registry}/{image.repository}@{image.digest}"
+    # Several tags can point at one digest.
+    yield from dict.fromkeys(
+        f"{image.registry}/{image.repository}@{image.digest}" for image in resolution.images
+    )
 
 
 def _json(resolution: Resolution) -> Iterator[str]:
