@@ -254,6 +254,30 @@ class TestFailure:
         assert (done.code, done.out) == (1, "")
         assert len(done.err.splitlines()) == 1
 
+    @pytest.mark.parametrize(
+        ("uris", "code"),
+        [
+            (["quay://empty", "quay://broken"], 3),
+            (["quay://kolla/zz*:v1", "quay://broken"], 3),
+            (["quay://kolla/zz*:v1", "quay://kolla/other:v1"], 3),
+            (["quay://kolla/glance:never", "quay://broken"], 3),
+            (["quay://kolla/*:v1", "quay://broken"], 3),
+            (["quay://kolla/other:v1", "quay://broken"], 1),
+            (["quay://kolla/oth*:v1"], 1),
+            (["quay://broken"], 1),
+        ],
+    )
+    def test_keep_going_with_one_answered_query_is_partial(
+        self, kolla: EmbeddedQuay, command: Command, uris: list[str], code: int
+    ) -> None:
+        kolla.configure(
+            faults=[
+                Fault(kind="status", status=403, match="namespace=broken"),
+                Fault(kind="status", status=403, match="/other/"),
+            ]
+        )
+        assert command("resolve", "--keep-going", *uris).code == code
+
     def test_anonymous_and_empty(self, command: Command) -> None:
         done = command("resolve", "quay://misspelt")
         assert (done.code, done.out) == (0, "")

@@ -25,10 +25,12 @@ from quaycache.retrying import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from quaycache.settings import find_token, parse_duration, parse_rate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
     from quaycache.events import Listener
     from quaycache.model import Resolution
+    from quaycache.query import Query
     from quaycache.tag_client import TagClient
 
 
@@ -164,7 +166,7 @@ def resolve(options: Options) -> int:
     if not options.quiet:
         _tell_age(resolution, offline=offline)
         _tell_nothing(resolution)
-    return _exit_code(resolution, offline=offline)
+    return _exit_code(queries, resolution, offline=offline)
 
 
 def _listener(options: Options) -> AbstractContextManager[Listener | None]:
@@ -224,10 +226,24 @@ def _tell_nothing(resolution: Resolution) -> None:
     complain(f"warning: nothing found: {listed}{stats.matched} asked about, none carries the tag")
 
 
-def _exit_code(resolution: Resolution, *, offline: bool) -> int:
+def _exit_code(queries: Iterable[Query], resolution: Resolution, *, offline: bool) -> int:
     if not resolution.failures:
         return exits.SUCCESS
     if offline:
         return exits.NOT_STORED
-    answered = resolution.stats.matched - resolution.stats.failed
-    return exits.PARTIAL if answered else exits.FAILURE
+    return exits.PARTIAL if _is_partly_answered(queries, resolution) else exits.FAILURE
+
+
+def _is_partly_answered(queries: Iterable[Query], resolution: Resolution) -> bool:
+    """Return whether a lookup was answered, or a query has no failure: "nothing" is an answer."""
+    if resolution.stats.matched > resolution.stats.failed:
+        return True
+    failed: dict[str, list[str]] = {}
+    for failure in resolution.failures:
+        namespace, _, repository = failure.repository.partition("/")
+        failed.setdefault(namespace, []).append(repository)
+    return any(
+        # An empty name: the listing itself failed.
+        "" not in (names := failed.get(query.namespace, [])) and not query.matching(names)
+        for query in queries
+    )
