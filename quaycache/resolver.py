@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from quaycache.cached.client import CachedQuayClient
 from quaycache.client import QuayClient
-from quaycache.errors import SettingsError
+from quaycache.errors import QueryError, SettingsError
 from quaycache.query import Query, midnight, parse_query
 from quaycache.resolving.fanout import FanOut
 from quaycache.store.choice import store_at
@@ -26,7 +26,7 @@ DEFAULT_WORKERS: Final = 4
 
 
 def resolve(
-    queries: Iterable[Query | str],
+    queries: Query | str | Iterable[Query | str],
     *,
     client: TagClient | None = None,
     max_workers: int = DEFAULT_WORKERS,
@@ -41,7 +41,7 @@ def resolve(
     Queries of one namespace in one name share its listing; the same question is asked once.
 
     Args:
-        queries: `Query` values, or ``quay://`` URIs.
+        queries: one `Query` or ``quay://`` URI, or several.
         client: None means an anonymous client of quay.io for this call.
         max_workers: how many tags are checked at once; the listing is read beside that.
         keep_going: collect failures in the result instead of ending with the first.
@@ -52,7 +52,7 @@ def resolve(
         policy: how old an answer from the cache may be; None means `Policy()`.
 
     Raises:
-        QueryError: a URI is wrong.
+        QueryError: If a URI is invalid, or *queries* is anything else.
         MissingExtraError: `cache_url` needs redis-py.
         SettingsError: `max_workers` is not positive; or `client` has a cache of its own, or there
             is none at all, and another argument asks for one.
@@ -60,7 +60,7 @@ def resolve(
             ``partial`` holds what was found until then.
         ResolveInterrupted: Ctrl-C; ``partial`` as above.
     """
-    wanted = [parse_query(query) if isinstance(query, str) else query for query in queries]
+    wanted = _parse_queries(queries)
     if max_workers < 1:
         raise SettingsError(f"max_workers must be 1 or more, not {max_workers}")
     with ExitStack() as opened:
@@ -74,6 +74,27 @@ def resolve(
         elif policy is not None:
             raise SettingsError("a policy needs a cache; a client's own cache has its own")
         return FanOut(client, max_workers, keep_going, on_event).run(wanted)
+
+
+def _parse_queries(queries: object) -> list[Query]:
+    # A string and a `Query` are iterable themselves.
+    if isinstance(queries, (str, Query)):
+        queries = (queries,)
+    if not isinstance(queries, Iterable):
+        raise _not_a_query(queries)
+    return [_parse_one(query) for query in queries]
+
+
+def _parse_one(query: object) -> Query:
+    if isinstance(query, str):
+        return parse_query(query)
+    if isinstance(query, Query):
+        return query
+    raise _not_a_query(query)
+
+
+def _not_a_query(value: object) -> QueryError:
+    return QueryError(f"expected quay:// URIs or Query values, not {type(value).__name__}")
 
 
 def resolve_quay_uri(

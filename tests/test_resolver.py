@@ -6,6 +6,7 @@ import datetime
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from quaycache import (
     QuayAPIError,
     QuayClient,
     Query,
+    QueryError,
     Resolution,
     ResolveInterrupted,
     ServerError,
@@ -56,6 +58,29 @@ class TestAnswers:
         assert abs(image.start_ts - embedded_quay.registry.now()) < 60
         assert image.checked_at is not None
         assert image.stale is False
+
+    @pytest.mark.parametrize(
+        "queries",
+        [
+            "quay://kolla/*:v1",
+            Query("kolla", "*", "v1"),
+            ["quay://kolla/*:v1"],
+            (Query("kolla", "*", "v1"),),
+            {"quay://kolla/*:v1": None}.keys(),
+        ],
+    )
+    def test_one_query_or_several(
+        self, embedded_quay: EmbeddedQuay, client: QuayClient, queries: Any
+    ) -> None:
+        embedded_quay.registry.push("kolla", "a", "v1")
+        assert found(resolve(queries, client=client)) == ["kolla/a:v1"]
+
+    @pytest.mark.parametrize(
+        "queries", [None, 5, b"quay://kolla", [5], [b"quay://kolla"], [("kolla", "*", "v1")]]
+    )
+    def test_anything_but_queries_is_a_query_error(self, client: QuayClient, queries: Any) -> None:
+        with pytest.raises(QueryError, match=r"quay:// URIs or Query values"):
+            resolve(queries, client=client)
 
     def test_order_is_by_repository(self, embedded_quay: EmbeddedQuay, client: QuayClient) -> None:
         for name in ("c", "a/b", "b", "a"):
