@@ -10,12 +10,16 @@ from typing import Any, NamedTuple
 
 from quaycache.errors import QueryError, SettingsError
 from quaycache.lazy_pattern import lazy_pattern
+from quaycache.model import MAX_SECONDS
 from quaycache.names import is_namespace, is_repository, is_tag, printable
 
 SCHEME = "quay://"
 DEFAULT_PATTERN = "*"
 DEFAULT_TAG = "latest"
 MAX_TOKEN_LENGTH = 8192
+
+# The year 1: `datetime` cannot show an earlier moment.
+_MIN_SECONDS = -62_135_596_800
 
 # `?` is a wildcard too: options begin where a key and a `=` follow it.
 _OPTIONS = lazy_pattern(r"\?(?=[A-Za-z][A-Za-z0-9_-]*=)")
@@ -65,6 +69,13 @@ class Query(_QueryFields):
         return query
 
     def _check(self) -> None:
+        for name in ("namespace", "pattern", "tag"):
+            if not isinstance(value := getattr(self, name), str):
+                raise QueryError(f"{name} must be a str, not {type(value).__name__}")
+        if self.since is not None:
+            _check_since(self.since)
+        if self.token is not None:
+            _check_token(self.token)
         if not self.namespace:
             raise QueryError("the namespace is missing")
         if not is_namespace(self.namespace):
@@ -105,6 +116,22 @@ class Query(_QueryFields):
         return f"{SCHEME}{self.namespace}/{self.pattern}:{self.tag}{since}"
 
 
+def _check_since(since: object) -> None:
+    if not isinstance(since, int) or isinstance(since, bool):
+        raise QueryError(f"since must be an int of seconds UTC, not {type(since).__name__}")
+    if not _MIN_SECONDS <= since <= MAX_SECONDS:
+        raise QueryError("since must be a date in the years 1 to 9999")
+
+
+def _check_token(token: object) -> None:
+    if not isinstance(token, str):
+        raise QueryError(f"token must be a str, not {type(token).__name__}")
+    try:
+        parse_token(token)
+    except SettingsError as error:
+        raise QueryError(str(error)) from None
+
+
 def parse_query(uri: str) -> Query:
     """The query that a ``quay://`` URI asks.
 
@@ -143,7 +170,7 @@ def parse_query(uri: str) -> Query:
             pattern or DEFAULT_PATTERN,
             tag or DEFAULT_TAG,
             parse_since(options["since"]) if "since" in options else None,
-            parse_token(options["token"]) if "token" in options else None,
+            options.get("token"),
         )
     except (QueryError, SettingsError) as error:
         raise wrong(str(error)) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +73,41 @@ def test_error_names_the_part_that_is_wrong(uri: str, part: str) -> None:
     message = str(caught.value)
     assert part in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"since": "2026-03-01"}, "since"),
+        ({"since": 2.5}, "since"),
+        ({"since": True}, "since"),
+        ({"since": 253_402_300_800}, "since"),
+        ({"since": -62_135_596_801}, "since"),
+        ({"namespace": None}, "namespace"),
+        ({"namespace": 5}, "namespace"),
+        ({"pattern": b"*"}, "pattern"),
+        ({"tag": 1}, "tag"),
+        ({"token": 5}, "token"),
+        ({"token": "a b"}, "token"),
+    ],
+)
+def test_a_wrong_field_is_a_query_error(fields: dict[str, Any], part: str) -> None:
+    with pytest.raises(QueryError, match=part):
+        Query(**{"namespace": "kolla", **fields})
+
+
+@pytest.mark.parametrize("since", [-62_135_596_800, -1, 0, 253_402_300_799])
+def test_the_text_of_a_query_shows_any_time_of_a_calendar(since: int) -> None:
+    query = Query("kolla", since=since)
+    assert parse_query(str(query)) == query
+
+
+@pytest.mark.parametrize(
+    "when", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59.5Z"]
+)
+def test_a_time_outside_the_calendar_is_invalid(when: str) -> None:
+    with pytest.raises(QueryError, match="date"):
+        parse_query(f"quay://kolla/*:v1?since={when}")
 
 
 @pytest.mark.parametrize(
