@@ -155,7 +155,7 @@ def parse_query(uri: str) -> Query:
     if "&" in place or _TOKEN_OPTION.search(place):
         raise wrong("options begin with '?' and are divided by '&',")
     if "@" in place:
-        raise wrong("a tag is needed, not a digest: no '@'")
+        raise wrong("invalid '@': a URI names a tag, not a digest or a user,")
     if ":" in namespace:
         raise wrong(
             f"the repository pattern is missing: {SCHEME}NAMESPACE/GLOB:TAG, {SCHEME}NAMESPACE"
@@ -250,4 +250,4 @@ def _shown(uri: str) -> str:
     """The URI without its options, fit for a message: one of them is the token."""
     place = re.split(r"[?&](?=[A-Za-z][A-Za-z0-9_-]*=)", uri, maxsplit=1)[0]
     place = _TOKEN_OPTION.split(place, maxsplit=1)[0]
-    return printable(re.sub(r"//[^/@]*@", "//", place))
+    return printable(re.sub(r"//[^/@]*@(?!sha\d+:)", "//", place))

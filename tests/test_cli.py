@@ -376,6 +376,22 @@ class TestStreams:
         assert (code, out) == (2, "")
         assert "cret" not in err
 
+    @pytest.mark.parametrize(
+        ("arguments", "shown"),
+        [
+            (["cache", "dir", "--cache-url", "redis:x"], "redis://[user:password@]host"),
+            (["resolve", "quay://kolla/nova@sha256:00"], "'quay://kolla/nova@sha256:00'"),
+            (["resolve", "quay://kolla@sha256:00"], "'quay://kolla@sha256:00'"),
+            (["resolve", "quay://u:s3/cret@k/x@sha256:00"], "'quay://***@k/x@sha256:00'"),
+        ],
+    )
+    def test_a_message_shows_all_that_is_not_secret(
+        self, arguments: list[str], shown: str
+    ) -> None:
+        code, out, err = through_the_shell(arguments)
+        assert (code, out) == (2, "")
+        assert shown in err
+
 
 def through_the_shell(arguments: list[str], redirection: str = "") -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command with streams as a shell leaves them."""

@@ -60,7 +60,9 @@ def run(arguments: Sequence[str]) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> int:
-    # What was typed may be a URL with a password in a place where nobody expects one.
-    shown = re.sub(r"://\S*@", "://***@", " ".join(message.split()))
+    # The user may have typed a URL with a password where none is expected. What precedes a
+    # digest, and the form of a URL in our own text, are not secret.
+    secret = r"://(?!\[user:password@\])\S*@(?!sha\d+:)"
+    shown = re.sub(secret, "://***@", " ".join(message.split()))
     complain(f"error: {shown}")
     return code
