@@ -9,7 +9,6 @@ from quaycache.errors import (
     AuthenticationError,
     MalformedResponseError,
     PermissionDeniedError,
-    QuayAPIError,
 )
 from quaycache.model import ListingPage, Provenance, TagAnswer
 from quaycache.payload import ListingPayload, parse_listing, parse_tag, parse_tag_fields
@@ -114,7 +113,7 @@ class BoundQuayClient:
             page = parse_listing(response.body, namespace)
         except MalformedResponseError as error:
             error.checked_at = checked_at_of(response)
-            raise _reworded(error, f"{subject}: {error}") from None
+            raise error.with_message(f"{subject}: {error}") from error.__cause__
         if (
             self._token is not None
             and not page.authenticated
@@ -217,15 +216,15 @@ class BoundQuayClient:
                 return parse_tag_fields(response.body, tag), checked_at
             except MalformedResponseError as error:
                 error.checked_at = checked_at
-                raise _reworded(error, f"{path}:{tag}: {error}") from None
+                raise error.with_message(f"{path}:{tag}: {error}") from error.__cause__
         except AuthenticationError as error:
             why = "the repository is missing or private"
             if self._token is not None:
                 why = f"the server ignored the token: {_IGNORED}"
-            raise _reworded(error, f"{error}: {why}") from None
+            raise error.with_message(f"{error}: {why}") from error.__cause__
         except PermissionDeniedError as error:
             why = "the repository is missing, or the token has no right to read it"
-            raise _reworded(error, f"{error}: {why}") from None
+            raise error.with_message(f"{error}: {why}") from error.__cause__
 
     def _get(self, path: str, subject: str, *, retry_not_found: bool = False) -> Response:
         headers = _HEADERS
@@ -248,10 +247,3 @@ def _ignored_token(subject: str, page: ListingPayload) -> AuthenticationError:
         f"{subject}: no repository to be seen: the namespace is empty or misspelt,"
         " or the token was not accepted"
     )
-
-
-def _reworded(error: QuayAPIError, text: str) -> QuayAPIError:
-    other = type(error)(text)
-    other.status, other.retry_after = error.status, error.retry_after
-    other.checked_at = error.checked_at
-    return other

@@ -28,10 +28,12 @@ No message holds a token, and none holds a byte from the server that could steer
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from quaycache.model import Resolution
+
+_Error = TypeVar("_Error", bound="QuayAPIError")
 
 
 class QuaycacheError(Exception):
@@ -71,11 +73,29 @@ class QuayAPIError(QuaycacheError):
         partial: what a resolve had found when this error ended it; None outside a resolve.
     """
 
-    status: int | None = None
-    retry_after: float | None = None
-    checked_at: float | None = None
-    repository: str | None = None
-    partial: Resolution | None = None
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        checked_at: float | None = None,
+        repository: str | None = None,
+        partial: Resolution | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+        self.checked_at = checked_at
+        self.repository = repository
+        self.partial = partial
+
+    def with_message(self: _Error, message: str) -> _Error:
+        """Return an error of the same type, with the same attributes and cause, that says this."""
+        other = type(self)(message)
+        other.__dict__.update(self.__dict__)
+        other.__cause__ = self.__cause__
+        return other
 
 
 class TransportError(QuayAPIError):

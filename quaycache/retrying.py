@@ -151,7 +151,7 @@ class RetryingTransport:
         except QuayAPIError as error:
             if run.cancelled.is_set():
                 raise Cancelled("cancelled") from None
-            raise tries.summary(subject, error) from None
+            raise tries.summary(subject, error) from error.__cause__
 
     def _again(
         self, attempt: Callable[[], Response], failure: QuayAPIError, tries: _Tries, run: Run
@@ -247,10 +247,7 @@ class _Tries:
                 for reason, times in reasons.items()
             )
             text = f"{subject}: gave up after {len(self.failures)} tries: {each}"
-        summary = type(error)(text)
-        summary.status, summary.retry_after = error.status, error.retry_after
-        summary.checked_at = error.checked_at
-        return summary
+        return error.with_message(text)
 
     def _counted(self) -> list[QuayAPIError]:
         return [error for error in self.failures if not isinstance(error, RateLimitedError)]
@@ -270,9 +267,10 @@ def _status_error(response: Response) -> QuayAPIError:
         text += f" to {printable(location.decode('latin-1'), 120)}"
     elif said := parse_error_text(response.body):
         text += f" ({said})"
-    error = kind(text)
-    error.status = status
     date = parse_http_date(response.headers.get(b"date"))
-    error.checked_at = checked_at_of(response)
-    error.retry_after = parse_retry_after(response.headers.get(b"retry-after"), date)
-    return error
+    return kind(
+        text,
+        status=status,
+        retry_after=parse_retry_after(response.headers.get(b"retry-after"), date),
+        checked_at=checked_at_of(response),
+    )

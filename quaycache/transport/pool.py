@@ -83,11 +83,11 @@ class Transport:
             healthy = True
         except QuaycacheError:
             raise
-        except Exception as error:  # noqa: BLE001 - hostile frames raise nearly anything
+        except Exception as error:  # hostile frames raise nearly anything
             if run.cancelled.is_set():
                 raise Cancelled("cancelled") from None
             if not isinstance(error, (NotHttp2Error, ResumptionFailedError)):
-                raise TransportError(connection.describe(error, self._host)) from None
+                raise TransportError(connection.describe(error, self._host)) from error
             if isinstance(error, NotHttp2Error):
                 self._directly = False
         finally:
