@@ -240,6 +240,26 @@ class TestFailure:
         assert len(done.err.splitlines()) == 1
         assert done.err.startswith("error: kolla/other:v1: gave up after 2 tries: HTTP 500")
 
+    def test_a_failure_mentions_the_images_that_are_not_printed(
+        self, kolla: EmbeddedQuay, command: Command
+    ) -> None:
+        kolla.configure(faults=[Fault(kind="status", status=403, match="namespace=broken")])
+        assert command("resolve", "quay://kolla/*:v1").code == 0
+        # The cache answers for kolla before the listing of broken fails.
+        done = command("resolve", "quay://kolla/*:v1", "quay://broken/*:v1")
+        assert (done.code, done.out) == (1, "")
+        assert done.err.endswith(
+            "; 2 images found before the failure not printed: see --keep-going\n"
+        )
+
+    def test_a_rate_limit_failure_names_the_options(
+        self, kolla: EmbeddedQuay, command: Command
+    ) -> None:
+        kolla.configure(faults=[Fault(kind="status", status=429)])
+        done = command("resolve", "--timeout", "0", "quay://kolla/*:v1")
+        assert (done.code, done.out) == (1, "")
+        assert "(-j, --rate-limit) or wait longer (--timeout)" in done.err
+
     def test_no_network(self, command: Command) -> None:
         done = command(
             "resolve", "--retries", "0", "quay://kolla", QUAYCACHE_API_URL="https://127.0.0.1:1"
@@ -385,9 +405,7 @@ class TestStreams:
             (["resolve", "quay://u:s3/cret@k/x@sha256:00"], "'quay://***@k/x@sha256:00'"),
         ],
     )
-    def test_a_message_shows_all_that_is_not_secret(
-        self, arguments: list[str], shown: str
-    ) -> None:
+    def test_a_message_shows_all_that_is_not_secret(self, arguments: list[str], shown: str) -> None:
         code, out, err = through_the_shell(arguments)
         assert (code, out) == (2, "")
         assert shown in err

@@ -161,7 +161,7 @@ def resolve(options: Options) -> int:
                 on_event=opened.enter_context(_listener(options)),
             )
         except QuayAPIError as error:
-            raise _with_hint(error) from None
+            raise _with_hints(error) from None
     _print(resolution, options.output, options.stats)
     if not options.quiet:
         _tell_age(resolution, offline=offline)
@@ -180,13 +180,14 @@ def _listener(options: Options) -> AbstractContextManager[Listener | None]:
     return ProgressBars()
 
 
-def _with_hint(error: QuayAPIError) -> QuayAPIError:
+def _with_hints(error: QuayAPIError) -> QuayAPIError:
     hints = []
     if isinstance(error, RateLimitedError):
-        hints.append("ask less at once with -j or --rate-limit, or wait longer with --timeout")
+        hints.append("send fewer requests at once (-j, --rate-limit) or wait longer (--timeout)")
     if found := len(error.partial.images) if error.partial else 0:
-        hints.append(f"not printed, though found before: {found}; see --keep-going")
-    return type(error)("; ".join([str(error), *hints])) if hints else error
+        images = "1 image" if found == 1 else f"{found} images"
+        hints.append(f"{images} found before the failure not printed: see --keep-going")
+    return error.with_message("; ".join([str(error), *hints])) if hints else error
 
 
 def _print(resolution: Resolution, output: str, stats: bool) -> None:
