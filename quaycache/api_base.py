@@ -1,4 +1,4 @@
-"""Where a Quay's API lives: the text a user gives <-> a normalised value."""
+"""The address of a Quay's API: a user's text <-> a normalised value."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ApiBase(NamedTuple):
     """The root of a Quay's API v1.
 
     Attributes:
-        scheme: ``https``, or ``http`` on a loopback host.
-        host: lower case; an IPv6 address without brackets.
-        port: always given.
+        scheme: ``https``, or ``http`` for a loopback host.
+        host: the host name or address in lower case; an IPv6 address has no brackets.
+        port: the port, also if it is the scheme's default.
     """
 
     scheme: str
@@ -35,13 +35,13 @@ class ApiBase(NamedTuple):
 
     @property
     def registry(self) -> str:
-        """The registry's name in an image reference: the host, and the port unless standard."""
+        """The registry's name in an image reference: the host, and any non-default port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def path(self) -> str:
-        """The path that every endpoint begins with."""
+        """The path prefix of every endpoint."""
         return _API_PATH
 
     def __str__(self) -> str:
@@ -49,39 +49,42 @@ class ApiBase(NamedTuple):
 
 
 def parse_api_base(text: str) -> ApiBase:
-    """The normalised value of ``https://host[:port]``, with or without ``/api/v1``.
+    """Parse ``https://host[:port]``, with or without ``/api/v1``, into its normalised value.
 
-    Plain ``http`` is for a loopback host alone: a token would cross a network in the clear.
+    Plain ``http`` is valid only for a loopback host: elsewhere, a token would cross a network in
+    the clear.
 
     Raises:
-        SettingsError: `text` is something else; the message says what is wrong with it.
+        SettingsError: If *text* is anything else. The message gives the reason.
     """
     match = _URL.fullmatch(text)
     if match is None:
-        raise _wrong(text, _reason(text))
+        raise _invalid(text, _reason(text))
     scheme, host = match[1].lower(), match[2].lower()
     if host.startswith("["):
         host = host[1:-1]
         if not _is_address(host):
-            raise _wrong(text, f"'{host}' is no IPv6 address")
+            raise _invalid(text, f"invalid IPv6 address '{host}'")
     port = int(match[3]) if match[3] else _DEFAULT_PORTS[scheme]
     if not 0 < port < 65536:
-        raise _wrong(text, f"{port} is no port to connect to")
+        raise _invalid(text, f"invalid port {port}")
     if scheme == "http" and not _is_loopback(host):
-        raise _wrong(text, "plain http is for loopback hosts; write https://")
+        raise _invalid(text, "plain http is only for loopback hosts; write https://")
     return ApiBase(scheme, host, port)
 
 
-def _wrong(text: str, reason: str) -> SettingsError:
-    return SettingsError(f"API URL '{printable(re.sub(r'//[^/@]*@', '//', text))}': {reason}")
+def _invalid(text: str, reason: str) -> SettingsError:
+    return SettingsError(
+        f"invalid API URL '{printable(re.sub(r'//[^/@]*@', '//', text))}': {reason}"
+    )
 
 
 def _reason(text: str) -> str:
-    """Why a URL is none of an API, in a few words."""
-    from urllib.parse import urlsplit  # only for who mistypes, and not cheap
+    """Return in a few words why a URL is invalid."""
+    from urllib.parse import urlsplit  # costly to import, and needed only for an error
 
     if not text.isascii() or any(character <= " " for character in text):
-        return "white space or non-ASCII characters"
+        return "it contains white space or non-ASCII characters"
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -90,16 +93,16 @@ def _reason(text: str) -> str:
     if parts.scheme not in _DEFAULT_PORTS or not parts.netloc:
         return "write it as https://host[:port]"
     if "@" in parts.netloc:
-        return "no user or password here; Quay's API takes an OAuth token only"
+        return "a user and password are not allowed; Quay's API takes only an OAuth token"
     if parts.query or parts.fragment or parts.path.rstrip("/") not in ("", _API_PATH):
-        return f"only https://host[:port], with or without {_API_PATH}"
+        return f"write only https://host[:port], with or without {_API_PATH}"
     if port is not None:
-        return f"'{printable(parts.netloc)}' is no host name and port"
-    return f"'{printable(parts.netloc)}' is no host name"
+        return f"invalid host name or port '{printable(parts.netloc)}'"
+    return f"invalid host name '{printable(parts.netloc)}'"
 
 
 def _is_address(host: str) -> bool:
-    import ipaddress  # hardly ever: most have names
+    import ipaddress  # rarely needed: most hosts have names
 
     try:
         return bool(ipaddress.ip_address(host))
@@ -108,7 +111,7 @@ def _is_address(host: str) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    import ipaddress  # hardly ever: https is the rule
+    import ipaddress  # rarely needed: most URLs are https
 
     if host == "localhost":
         return True

@@ -1,6 +1,6 @@
-"""What a resolve tells a listener while it runs.
+"""The events that a resolve sends to a listener while it runs.
 
-Every event reaches the listener in the thread that called `quaycache.resolve`, one at a time.
+The listener is called in the thread that called `quaycache.resolve`, with one event at a time.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 
 class PageListed(NamedTuple):
-    """A page of a namespace's listing has come.
+    """A page of a namespace's listing has arrived.
 
     Attributes:
-        page: counted from 1.
-        repositories: repositories on this page.
-        last: whether the walk is complete.
+        namespace: the namespace of the listing.
+        page: the number of the page, counted from 1.
+        repositories: the number of repositories on this page.
+        last: whether this is the last page of the listing.
     """
 
     namespace: str
@@ -28,10 +29,10 @@ class PageListed(NamedTuple):
 
 
 class ChecksPlanned(NamedTuple):
-    """More questions are wanted than before.
+    """The number of planned lookups has changed.
 
     Attributes:
-        total: questions so far, decided ones included.
+        total: lookups planned so far, including completed ones.
         complete: whether every listing has been read, so that `total` is final.
     """
 
@@ -40,11 +41,12 @@ class ChecksPlanned(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """One question is decided.
+    """A lookup has been completed.
 
     Attributes:
         repository: ``namespace/repository``.
-        answer: None if it failed.
+        tag: the name of the tag.
+        answer: the answer, or None if the lookup failed.
     """
 
     repository: str
@@ -56,25 +58,25 @@ Event = PageListed | ChecksPlanned | Checked
 
 
 class Listener(Protocol):
-    """Anything that can be called with an event. What it raises ends the resolve."""
+    """A callable that receives each event. An exception that it raises ends the resolve."""
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of one event; the resolve waits meanwhile."""
+        """Handle one event; the resolve continues when this returns."""
 
 
 def logged(listener: Listener, logger: LazyLogger) -> Listener:
-    """`listener`, with a line in the log for each question that is decided."""
+    """Return a listener that logs each completed lookup and then calls *listener*."""
 
     def listen(event: Event, /) -> None:
         if isinstance(event, Checked):
-            logger.debug("%s:%s: %s", event.repository, event.tag, _said(event.answer))
+            logger.debug("%s:%s: %s", event.repository, event.tag, _format(event.answer))
         listener(event)
 
     return listen
 
 
-def _said(answer: TagAnswer | None) -> str:
+def _format(answer: TagAnswer | None) -> str:
     if answer is None:
         return "no answer"
-    said = "absent" if answer.tag is None else answer.tag.manifest_digest
-    return f"{said} ({answer.provenance.value})"
+    result = "absent" if answer.tag is None else answer.tag.manifest_digest
+    return f"{result} ({answer.provenance.value})"

@@ -1,6 +1,7 @@
-"""Loggers that import `logging` when there is something to say, and somebody to hear it.
+"""Loggers that import `logging` only for a record that a handler may want.
 
-A run whose answers are all known says nothing, and is over before `logging` would be imported.
+A run that answers everything from the cache logs nothing, and ends in less time than the import
+of `logging` takes.
 """
 
 from __future__ import annotations
@@ -16,37 +17,37 @@ _setups: list[Callable[[], None]] = []
 
 
 def set_up_with(setup: Callable[[], None]) -> None:
-    """Have `setup` called before the next record of any of these loggers."""
+    """Call *setup* before the next record of any of these loggers."""
     _setups[:] = [setup]
 
 
 class LazyLogger:
-    """As `logging.Logger`, with the methods that are needed here."""
+    """A `logging.Logger` with few methods, created at the first record."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def debug(self, message: str, *arguments: object) -> None:
-        """For each repository and request."""
-        if self._is_heard():
+        """Log an event of one repository or request."""
+        if self._is_imported():
             self._logger().debug(message, *arguments)
 
     def info(self, message: str, *arguments: object) -> None:
-        """What happens."""
-        if self._is_heard():
+        """Log the progress of a run."""
+        if self._is_imported():
             self._logger().info(message, *arguments)
 
     def warning(self, message: str, *arguments: object) -> None:
-        """What the user should know."""
+        """Log what the user should know."""
         self._logger().warning(message, *arguments)
 
     def is_enabled_for_debug(self) -> bool:
-        """Whether `debug` leads to anything."""
-        return self._is_heard() and self._logger().isEnabledFor(10)
+        """Return whether `debug` logs anything."""
+        return self._is_imported() and self._logger().isEnabledFor(10)
 
     @staticmethod
-    def _is_heard() -> bool:
-        # Who has not imported it cannot have asked for more than its warnings.
+    def _is_imported() -> bool:
+        # A program that has not imported `logging` cannot have enabled more than its warnings.
         return "logging" in sys.modules
 
     def _logger(self) -> logging.Logger:

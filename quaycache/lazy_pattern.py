@@ -1,4 +1,4 @@
-"""Regular expressions that are compiled at their first use: most runs need few of them."""
+"""Regular expressions that are compiled at their first use; most runs need few of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, AnyStr, cast
 
 
 def lazy_pattern(pattern: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
-    """What `re.compile` returns, for less as long as it is not used."""
+    """Return the pattern as `re.compile` does, but compile it at its first use."""
     return cast("re.Pattern[AnyStr]", _LazyPattern(pattern, flags))
 
 

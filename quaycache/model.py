@@ -1,6 +1,7 @@
-"""The values that travel between the floors: frozen, slotted, without behaviour that does I/O.
+"""The values that the layers exchange: immutable, and without I/O.
 
-Those that a run makes by the thousand are named tuples, which are made in a third of the time.
+They are named tuples: a run makes thousands of some of them, in a third of the time that a data
+class takes.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ class Unknown(enum.Enum):
 
 
 MAX_SECONDS: Final = 253_402_300_799
-"""The year 9999: what datetime, and so every reader of ours, can still name."""
+"""The last second of the year 9999, in seconds UTC: the latest that `datetime` can show."""
 
 UNKNOWN: Final = Unknown.UNKNOWN
-"""A listing did not say: the key was absent. That is not null, and proves nothing."""
+"""The `last_modified` of a row without that key. Unlike null, it proves nothing."""
 
 LastModified = int | None | Literal[Unknown.UNKNOWN]
 """A repository's ``last_modified``: the newest start of any alive tag, in seconds UTC.
 
-None says that the repository has no alive tag at all.
+None means that the repository has no alive tag.
 """
 
 
@@ -43,8 +44,10 @@ class Tag(NamedTuple):
     """An alive tag of a repository; times are seconds UTC.
 
     Attributes:
-        start_ts: when the tag came to point at this digest.
-        end_ts: when it will expire; None if it has no expiry.
+        name: the name of the tag.
+        manifest_digest: the digest that the tag points at, ``sha256:...``.
+        start_ts: when the tag was set to this digest.
+        end_ts: when the tag will expire; None if it does not expire.
     """
 
     name: str
@@ -54,7 +57,7 @@ class Tag(NamedTuple):
 
 
 class Provenance(enum.Enum):
-    """How an answer was come by; the names of the counters in `Stats`."""
+    """Where an answer came from; the values are the names of counters in `Stats`."""
 
     FRESH = "fresh"
     VALIDATED = "validated"
@@ -67,12 +70,12 @@ class ListingPage(NamedTuple):
     """One page of a namespace's listing.
 
     Attributes:
-        number: counted from 1.
-        repositories: in the server's order.
-        last: whether the walk is complete with this page.
-        checked_at: the earliest moment it can be true of, seconds UTC by the server's clock; None
-            if the server did not say the time.
-        provenance: fetched now, or stored: fresh, or stale.
+        number: the number of the page, counted from 1.
+        repositories: the rows of the page, in the server's order.
+        last: whether this is the last page of the listing.
+        checked_at: lower bound on when the server generated the page, in server time (seconds
+            UTC): its Date minus the request's duration; None if the server sent no usable Date.
+        provenance: FETCHED if it was requested now, else FRESH or STALE, from the store.
     """
 
     number: int
@@ -83,7 +86,7 @@ class ListingPage(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What the listing in hand says of one repository; the fields are those of its page."""
+    """A repository's ``last_modified`` in the current listing, with the time of its page."""
 
     last_modified: LastModified
     checked_at: float | None
@@ -91,12 +94,13 @@ class Listed(NamedTuple):
 
 
 class StoredAnswer(NamedTuple):
-    """An answer as it is kept between runs.
+    """An answer as it is stored between runs.
 
     Attributes:
-        tag: None says that the repository did not carry the tag.
-        checked_at: the earliest moment it can be true of, seconds UTC by the server's clock.
-        stored_at: when it was stored, seconds UTC by the local clock.
+        tag: the tag, or None if the repository did not carry it.
+        checked_at: lower bound on when the server generated the answer, in server time (seconds
+            UTC).
+        stored_at: when the answer was stored, seconds UTC by the local clock.
     """
 
     tag: Tag | None
@@ -105,11 +109,11 @@ class StoredAnswer(NamedTuple):
 
 
 class StoredListing(NamedTuple):
-    """A completed walk of a namespace's listing as it is kept between runs.
+    """A complete listing of a namespace as it is stored between runs.
 
     Attributes:
-        repositories: by name, in the server's order; never empty.
-        checked_at, stored_at: as in `StoredAnswer`; those of its first page.
+        repositories: maps a name to its ``last_modified``, in the server's order; never empty.
+        checked_at, stored_at: as in `StoredAnswer`, for the first page of the listing.
     """
 
     repositories: Mapping[str, LastModified]
@@ -121,9 +125,10 @@ class TagAnswer(NamedTuple):
     """The answer for one tag of one repository.
 
     Attributes:
-        tag: None says that the repository does not carry the tag.
-        checked_at: the earliest moment it can be true of, seconds UTC by the server's clock; None
-            if the server did not say the time.
+        tag: the tag, or None if the repository does not carry it.
+        checked_at: lower bound on when the server generated the answer, in server time (seconds
+            UTC); None if the server sent no usable Date.
+        provenance: where the answer came from.
     """
 
     tag: Tag | None
@@ -135,14 +140,15 @@ class Image(NamedTuple):
     """A repository that carries the tag.
 
     Attributes:
-        registry: the host, and the port unless it is the scheme's own: ``quay.io``.
+        registry: the host and any non-default port, such as ``quay.io``.
         repository: ``namespace/repository``.
-        digest: of the manifest, ``sha256:...``.
-        start_ts: when the tag came to point at this digest, seconds UTC.
-        checked_at: the earliest moment the answer can be true of, seconds UTC; None if the server
-            did not say the time.
-        stale: whether the answer is past its freshness lifetime and served because no better one
-            could be had.
+        tag: the name of the tag.
+        digest: the manifest digest, ``sha256:...``.
+        start_ts: when the tag was set to this digest, seconds UTC.
+        checked_at: lower bound on when the server generated the answer, in server time (seconds
+            UTC); None if the server sent no usable Date.
+        stale: whether the answer is past its freshness lifetime, and was served because the server
+            failed or the run was offline.
     """
 
     registry: str
@@ -155,11 +161,11 @@ class Image(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A question without an answer.
+    """A lookup or a listing that failed.
 
     Attributes:
         repository: ``namespace/repository``, or the namespace alone if its listing failed.
-        error: one line.
+        error: the reason, in one line.
     """
 
     repository: str
@@ -167,13 +173,13 @@ class Failure(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What a run cost.
+    """The network usage of a run.
 
     Attributes:
-        requests: HTTP requests sent, repeated ones included.
+        requests: HTTP requests sent, including retries.
         listing_pages: pages of listings received.
         retries: requests that repeated a failed one.
-        rate_limited: answers with status 429.
+        rate_limited: responses with status 429.
         connections: connections opened.
     """
 
@@ -185,15 +191,15 @@ class Usage(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """The account of a resolve, one question being one tag of one repository.
+    """The statistics of a resolve. A lookup is one tag of one repository.
 
     Attributes:
-        repositories: repositories seen in listings.
-        found: images of the result.
-        fresh, validated, proven, fetched, stale: questions by the provenance of their answer.
-        failed: questions without an answer.
-        usage: what it cost.
-        elapsed_s: wall clock, seconds.
+        repositories: repositories in the listings.
+        found: images in the result.
+        fresh, validated, proven, fetched, stale: lookups by the provenance of their answer.
+        failed: lookups without an answer.
+        usage: the network usage.
+        elapsed_s: elapsed time in seconds.
     """
 
     repositories: int = 0
@@ -209,11 +215,11 @@ class Stats(NamedTuple):
 
     @property
     def matched(self) -> int:
-        """Questions wanted by pattern and ``since``: the sum of the six counters."""
+        """Lookups that the patterns and ``since`` selected: the sum of the six counters."""
         return self.fresh + self.validated + self.proven + self.fetched + self.stale + self.failed
 
     def as_dict(self) -> dict[str, int | float]:
-        """The counters as one flat object, in a fixed order, ready for JSON."""
+        """Return the counters as one flat dict, in a fixed order, ready for JSON."""
         return {
             "repositories": self.repositories,
             "matched": self.matched,
@@ -234,13 +240,14 @@ class Stats(NamedTuple):
 
 
 class Resolution(NamedTuple):
-    """What `quaycache.resolve` returns.
+    """The result of `quaycache.resolve`.
 
     Attributes:
-        images: ordered by repository, then tag; none twice.
-        failures: ordered by repository; empty unless the run was told to keep going.
-        oldest_checked_at: of all answers, that a tag is absent included, seconds UTC; None if the
-            server did not say the time of any.
+        images: the images, without duplicates, ordered by repository and tag.
+        failures: the failures, ordered by repository; always empty without ``keep_going``.
+        stats: the statistics of the run.
+        oldest_checked_at: the smallest `checked_at` of all answers, including those that a tag is
+            absent, in server time (seconds UTC); None if no answer has one.
     """
 
     images: tuple[Image, ...]

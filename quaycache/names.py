@@ -1,6 +1,6 @@
-"""The grammars of the names that a registry uses, and text that is safe to show.
+"""The grammars of a registry's names, and text that is safe to print.
 
-Bytes from outside are matched against these before anything else sees them.
+Names from outside are matched against these grammars before any other code uses them.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ _DIGEST = lazy_pattern(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.ASCII)
 
 
 def is_namespace(text: str) -> bool:
-    """Whether `text` can be a namespace of a Quay."""
+    """Return whether *text* is a valid namespace of a Quay."""
     return _NAMESPACE.fullmatch(text) is not None
 
 
 def is_repository(text: str) -> bool:
-    """Whether `text` can be the name of a repository within its namespace.
+    """Return whether *text* is a valid name of a repository within its namespace.
 
-    Quay allows lower-case letters, digits, ``.``, ``_``, ``-`` and slashes, 255 characters at
-    most. A path segment of one or two dots is refused: in a URL it would mean another path.
+    Quay allows up to 255 lower-case letters, digits, ``.``, ``_``, ``-`` and slashes. A path
+    segment of one or two dots is invalid: in a URL it would refer to another path.
     """
     return len(text) <= MAX_REPOSITORY_LENGTH and _REPOSITORY.fullmatch(text) is not None
 
 
 def is_tag(text: str) -> bool:
-    """Whether `text` can be a tag, by the grammar of the OCI distribution specification."""
+    """Return whether *text* is a valid tag in the OCI distribution specification."""
     return _TAG.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:
-    """Whether `text` is a digest of one of the algorithms that the OCI image format registers."""
+    """Return whether *text* is a digest with an algorithm that the OCI image format registers."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """`text` as one line of printable characters, cut at `limit`.
+    """Return *text* as one line of at most *limit* printable characters.
 
-    Text from a server goes through here before it gets into a message: no control characters,
-    no line breaks, no lone surrogates.
+    All text from a server passes through here before it becomes part of a message: the result has
+    no control characters, line breaks or lone surrogates.
     """
     line = " ".join(text[: limit * 4].split())
     line = "".join(character if character.isprintable() else "?" for character in line)

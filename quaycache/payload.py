@@ -1,7 +1,7 @@
-"""The bytes of Quay's answers -> values. Pure, and the border that hostile bytes do not cross.
+"""Validates the bytes of Quay's responses and turns them into values. Pure.
 
-Unknown fields are ignored; a field we need that is missing or wrong is a
-`MalformedResponseError` that names it.
+Hostile bytes end here: no other module reads a response. Unknown fields are ignored. A required
+field that is missing or invalid raises a `MalformedResponseError` that names it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ class ListingPayload(NamedTuple):
     """One page of a listing, as the server sent it.
 
     Attributes:
-        next_page: the opaque token of the next page; None on the last.
-        authenticated: whether the server took the request as authenticated; None if the page is
-            empty, which does not tell. Quay sends ``is_starred`` only to authenticated requests.
+        repositories: the rows of the page.
+        next_page: the opaque token of the next page; None on the last page.
+        authenticated: whether the server treated the request as authenticated; None if the page is
+            empty and does not show it. Quay sends ``is_starred`` only in authenticated responses.
     """
 
     repositories: tuple[Repository, ...]
@@ -32,10 +33,10 @@ class ListingPayload(NamedTuple):
 
 
 def parse_listing(body: bytes, namespace: str) -> ListingPayload:
-    """A page of ``GET /repository?namespace=...``.
+    """Parse a page of ``GET /repository?namespace=...``.
 
     Raises:
-        MalformedResponseError: it is not one, or one of another namespace.
+        MalformedResponseError: If *body* is not such a page, or lists another namespace.
     """
     data = _parse_object(body)
     rows = _field(data, "repositories", list)
@@ -44,40 +45,40 @@ def parse_listing(body: bytes, namespace: str) -> ListingPayload:
     if next_page is not None and not (
         isinstance(next_page, str) and 0 < len(next_page) <= MAX_PAGE_TOKEN_LENGTH
     ):
-        raise MalformedResponseError("'next_page' is no page token")
+        raise MalformedResponseError("invalid page token in 'next_page'")
     authenticated = any("is_starred" in row for row in rows) if rows else None
     return ListingPayload(repositories, next_page, authenticated)
 
 
 def parse_tag_fields(body: bytes, tag: str) -> dict[str, Any] | None:
-    """The JSON object of `tag` in ``GET /repository/.../tag/?specificTag=...``, or None.
+    """Return the JSON object of *tag* in ``GET /repository/.../tag/?specificTag=...``, or None.
 
-    The name is checked: with an empty filter, Quay answers with some other tag.
+    The name is checked: Quay answers an empty filter with some other tag.
 
     Raises:
-        MalformedResponseError: it is no such answer.
+        MalformedResponseError: If *body* is not such a response.
     """
     rows = _field(_parse_object(body), "tags", list)
     if not rows:
         return None
     row = rows[0]
     if not isinstance(row, dict):
-        raise MalformedResponseError("'tags' does not hold objects")
+        raise MalformedResponseError("'tags' contains something other than objects")
     if _field(row, "name", str) != tag:
-        raise MalformedResponseError(f"the answer is about tag '{printable(row['name'], 60)}'")
+        raise MalformedResponseError(f"the response is for tag '{printable(row['name'], 60)}'")
     parse_tag(row)
     return row
 
 
 def parse_tag(fields: dict[str, Any]) -> Tag:
-    """The typed value of a tag's JSON object.
+    """Return the typed value of a tag's JSON object.
 
     Raises:
-        MalformedResponseError: a field is missing or wrong.
+        MalformedResponseError: If a field is missing or invalid.
     """
     digest = _field(fields, "manifest_digest", str)
     if not is_digest(digest):
-        raise MalformedResponseError(f"'manifest_digest' is no digest: '{printable(digest, 80)}'")
+        raise MalformedResponseError(f"invalid 'manifest_digest': '{printable(digest, 80)}'")
     end_ts = fields.get("end_ts")
     return Tag(
         name=_field(fields, "name", str),
@@ -88,9 +89,9 @@ def parse_tag(fields: dict[str, Any]) -> Tag:
 
 
 def parse_error_text(body: bytes) -> str:
-    """What the body of an error says, in one line; empty if it says nothing to a reader.
+    """Return the message in the body of an error, as one line; empty if it has no message.
 
-    The application answers with JSON; the front end before it with an HTML page.
+    Quay's application answers with JSON; the front end before it answers with an HTML page.
     """
     try:
         data = _parse_object(body[:65536])
@@ -102,30 +103,30 @@ def parse_error_text(body: bytes) -> str:
     return ""
 
 
-@lru_cache(maxsize=4)  # many answers come in one second
+@lru_cache(maxsize=4)  # many responses arrive in one second
 def parse_http_date(value: bytes | None) -> float | None:
-    """Seconds UTC of an HTTP date; None if there is none or it is none."""
+    """Return the seconds UTC of an HTTP date; None if it is missing or invalid."""
     if value is None:
         return None
-    from email.utils import parsedate_to_datetime  # which imports socket: not at every start
+    from email.utils import parsedate_to_datetime  # imports socket; not every run needs it
 
     try:
         moment = parsedate_to_datetime(value.decode("ascii"))
     except (ValueError, OverflowError, TypeError):
         return None
-    # Without a zone Python would take it for local time; an HTTP date is always in GMT.
+    # Python takes a date without a zone for local time; an HTTP date is always in GMT.
     return None if moment.tzinfo is None else max(0.0, moment.timestamp())
 
 
 def parse_retry_after(value: bytes | None, date: float | None) -> float | None:
-    """Seconds to wait by a Retry-After header: a number of seconds, or a date.
+    """Return the seconds to wait that a Retry-After header demands, in either of its forms.
 
     Args:
         value: the header, or None.
-        date: the answer's own date, seconds UTC: what a date in `value` is relative to.
+        date: the date of the response, seconds UTC. A date in *value* is relative to it.
 
     Returns:
-        Zero or more; None if there is nothing usable.
+        Zero or more; None if the header is missing or unusable.
     """
     if value is None:
         return None
@@ -140,12 +141,12 @@ def parse_retry_after(value: bytes | None, date: float | None) -> float | None:
 
 def _parse_repository(row: object, namespace: str) -> Repository:
     if not isinstance(row, dict):
-        raise MalformedResponseError("'repositories' does not hold objects")
+        raise MalformedResponseError("'repositories' contains something other than objects")
     name = _field(row, "name", str)
     if not is_repository(name):
-        raise MalformedResponseError(f"'{printable(name, 60)}' is no repository name")
+        raise MalformedResponseError(f"invalid repository name '{printable(name, 60)}'")
     if row.get("namespace", namespace) != namespace:
-        raise MalformedResponseError("the listing is of another namespace")
+        raise MalformedResponseError("the listing is for another namespace")
     last_modified: LastModified = UNKNOWN
     if "last_modified" in row:
         last_modified = None if row["last_modified"] is None else _seconds(row, "last_modified")
@@ -155,25 +156,25 @@ def _parse_repository(row: object, namespace: str) -> Repository:
 def _parse_object(body: bytes) -> dict[str, Any]:
     try:
         data = json.loads(body)
-    # A deep nesting ends in the one, a number of thousands of digits in the other.
+    # Deep nesting raises RecursionError; a number of thousands of digits raises ValueError.
     except (ValueError, RecursionError):
-        kind = "an HTML page" if body.lstrip()[:1] == b"<" else "no JSON"
-        raise MalformedResponseError(f"the answer is {kind}") from None
+        kind = "an HTML page" if body.lstrip()[:1] == b"<" else "not JSON"
+        raise MalformedResponseError(f"the response is {kind}") from None
     if not isinstance(data, dict):
-        raise MalformedResponseError("the answer is no JSON object")
+        raise MalformedResponseError("the response is not a JSON object")
     return data
 
 
 def _field(data: dict[str, Any], name: str, kind: type) -> Any:
     if name not in data:
-        raise MalformedResponseError(f"'{name}' is missing from the answer")
+        raise MalformedResponseError(f"the response lacks '{name}'")
     if not isinstance(data[name], kind):
-        raise MalformedResponseError(f"'{name}' is of the wrong type in the answer")
+        raise MalformedResponseError(f"'{name}' has the wrong type")
     return data[name]
 
 
 def _seconds(data: dict[str, Any], name: str) -> int:
     value = _field(data, name, int)
     if isinstance(value, bool) or not 0 <= value <= MAX_SECONDS:
-        raise MalformedResponseError(f"'{name}' is no time in the answer")
+        raise MalformedResponseError(f"'{name}' is not a valid time")
     return int(value)

@@ -21,7 +21,7 @@ MAX_TOKEN_LENGTH = 8192
 # The year 1: `datetime` cannot show an earlier moment.
 _MIN_SECONDS = -62_135_596_800
 
-# `?` is a wildcard too: options begin where a key and a `=` follow it.
+# `?` is a wildcard too; it starts the options only if a key and `=` follow.
 _OPTIONS = lazy_pattern(r"\?(?=[A-Za-z][A-Za-z0-9_-]*=)")
 _WILDCARD = lazy_pattern(r"[*?\[]")
 _PATTERN = lazy_pattern(r"[a-z0-9._/*?!\[\]-]+", re.ASCII)
@@ -29,7 +29,7 @@ _DATE = lazy_pattern(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = lazy_pattern(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-# Wherever it stands, what follows may be a secret.
+# Text after this may be a secret, wherever it occurs.
 _TOKEN_OPTION = lazy_pattern(r"token\s*=", re.IGNORECASE)
 _TOKEN = lazy_pattern(r"[\x21-\x7e]+", re.ASCII)
 
@@ -43,20 +43,22 @@ class _QueryFields(NamedTuple):
 
 
 class Query(_QueryFields):
-    """One question: which repositories of `namespace` that match `pattern` carry `tag`?
+    """A query: which repositories of `namespace` that match `pattern` carry `tag`?
 
     Attributes:
-        pattern: a glob in the manner of `fnmatch.fnmatchcase`; ``*`` crosses ``/``.
-        since: seconds UTC; only tags that came to point at their digest then or later.
-        token: an OAuth application token; it is in no text that this class makes.
+        namespace: the namespace of the repositories.
+        pattern: a glob as in `fnmatch.fnmatchcase`; ``*`` also matches ``/``.
+        tag: the name of the tag, exact and case-sensitive.
+        since: seconds UTC; only tags set to their digest at this time or later count.
+        token: an OAuth application token. ``str()`` and ``repr()`` of a query never show it.
 
     Raises:
-        QueryError: a part is wrong; the message names it.
+        QueryError: If an argument is invalid. The message names it.
     """
 
     __slots__ = ()
 
-    def __new__(  # noqa: D102 - the class says it
+    def __new__(  # noqa: D102 - see the class
         cls,
         namespace: str,
         pattern: str = DEFAULT_PATTERN,
@@ -80,28 +82,29 @@ class Query(_QueryFields):
             raise QueryError("the namespace is missing")
         if not is_namespace(self.namespace):
             raise QueryError(
-                f"'{printable(self.namespace, 60)}' is no namespace: letters, digits, '.', '_', '-'"
+                f"invalid namespace '{printable(self.namespace, 60)}':"
+                " use letters, digits, '.', '_', '-'"
             )
         if not _PATTERN.fullmatch(self.pattern):
             raise QueryError(
-                f"no repository name can match '{printable(self.pattern, 60)}':"
-                " lower-case letters, digits, '.', '_', '-', '/'"
+                f"invalid repository pattern '{printable(self.pattern, 60)}': use lower-case"
+                " letters, digits, '.', '_', '-', '/' and the wildcards '*', '?', '[...]'"
             )
         if self.repository is not None and not is_repository(self.repository):
-            raise QueryError(f"'{printable(self.pattern, 60)}' is no repository name")
+            raise QueryError(f"invalid repository name '{printable(self.pattern, 60)}'")
         if not is_tag(self.tag):
             raise QueryError(
-                f"'{printable(self.tag, 60)}' is no tag: letters, digits, '.', '_', '-',"
-                " 128 at most, '.' and '-' not first"
+                f"invalid tag '{printable(self.tag, 60)}': use up to 128 letters, digits, '.', '_'"
+                " and '-', but neither '.' nor '-' first"
             )
 
     @property
     def repository(self) -> str | None:
-        """The one repository this names, or None if the pattern has a wildcard."""
+        """The only repository that matches, or None if the pattern has a wildcard."""
         return None if _WILDCARD.search(self.pattern) else self.pattern
 
     def matching(self, repositories: Iterable[str]) -> list[str]:
-        """Those of the repositories' names within the namespace that the pattern matches."""
+        """Return the names that the pattern matches, of repositories within the namespace."""
         return fnmatch.filter(repositories, self.pattern)
 
     def _replace(self, **changes: Any) -> Query:
@@ -111,7 +114,7 @@ class Query(_QueryFields):
         return f"<Query {self}{'' if self.token is None else ' with a token'}>"
 
     def __str__(self) -> str:
-        """The URI that parses to this query, but for the token."""
+        """Return the URI that parses to this query, without the token."""
         since = "" if self.since is None else f"?since={_format_time(self.since)}"
         return f"{SCHEME}{self.namespace}/{self.pattern}:{self.tag}{since}"
 
@@ -133,37 +136,35 @@ def _check_token(token: object) -> None:
 
 
 def parse_query(uri: str) -> Query:
-    """The query that a ``quay://`` URI asks.
+    """Parse a ``quay://`` URI.
 
-    Without a pattern every repository is meant, without a tag ``latest``. Option values are
-    percent-decoded; a plus stays a plus. The options are ``since`` and ``token``.
+    The default pattern is ``*``, the default tag ``latest``. The options are ``since`` and
+    ``token``. Their values are percent-decoded; a plus sign stays a plus sign.
 
     Raises:
-        QueryError: the URI is wrong; the message names the part and never holds the token.
+        QueryError: If the URI is invalid. The message names the part, and never holds the token.
     """
     if not uri.startswith(SCHEME):
-        raise QueryError(f"'{_shown(uri)}' is not a quay:// URI: quay://NAMESPACE/GLOB:TAG")
+        raise QueryError(f"not a quay:// URI: '{_shown(uri)}'; write quay://NAMESPACE/GLOB:TAG")
     options_at = _OPTIONS.search(uri)
     place = uri[len(SCHEME) : options_at.start() if options_at else None]
     options = _parse_options(uri[options_at.end() :], uri) if options_at else {}
 
-    def wrong(what: str) -> QueryError:
-        return QueryError(f"{what} in '{_shown(uri)}'")
+    def invalid(what: str) -> QueryError:
+        return QueryError(f"{what} (in '{_shown(uri)}')")
 
     namespace, _, rest = place.partition("/")
     pattern, colon, tag = rest.rpartition(":") if ":" in rest else (rest, "", "")
     if "&" in place or _TOKEN_OPTION.search(place):
-        raise wrong("options begin with '?' and are divided by '&',")
+        raise invalid("options start with '?' and are separated by '&'")
     if "@" in place:
-        raise wrong("invalid '@': a URI names a tag, not a digest or a user,")
+        raise invalid("a URI names a tag, not a digest or a user: invalid '@'")
     if ":" in namespace:
-        raise wrong(
-            f"the repository pattern is missing: {SCHEME}NAMESPACE/GLOB:TAG, {SCHEME}NAMESPACE"
-        )
+        raise invalid(f"the repository pattern is missing: write {SCHEME}NAMESPACE/GLOB:TAG")
     if colon and not tag:
-        raise wrong("the tag after ':' is empty")
+        raise invalid("the tag after ':' is empty")
     if colon and not pattern:
-        raise wrong("the repository pattern before ':' is empty; '*' means every repository")
+        raise invalid("the repository pattern before ':' is empty; '*' means every repository")
     try:
         return Query(
             namespace,
@@ -173,14 +174,14 @@ def parse_query(uri: str) -> Query:
             options.get("token"),
         )
     except (QueryError, SettingsError) as error:
-        raise wrong(str(error)) from None
+        raise invalid(str(error)) from None
 
 
 def parse_since(text: str) -> int:
-    """Seconds UTC of a date (its midnight, UTC) or of an RFC 3339 time, rounded up.
+    """Return the seconds UTC of a date (its midnight, UTC) or an RFC 3339 time, rounded up.
 
     Raises:
-        SettingsError: `text` is neither; the message says what is.
+        SettingsError: If *text* is neither.
     """
     try:
         if _DATE.fullmatch(text):
@@ -193,49 +194,49 @@ def parse_since(text: str) -> int:
     except (ValueError, OverflowError):
         pass
     raise SettingsError(
-        f"'{printable(text, 60)}' is no date: write 2026-03-01 or 2026-03-01T12:00:00Z"
+        f"invalid date '{printable(text, 60)}': write 2026-03-01 or 2026-03-01T12:00:00Z"
     )
 
 
 def midnight(day: datetime.date) -> int:
-    """Seconds UTC of the beginning of a day, UTC."""
+    """Return the seconds UTC at which *day* begins, UTC."""
     moment = datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.timezone.utc)
     return int(moment.timestamp())
 
 
 def parse_token(text: str) -> str:
-    """`text` if it can be sent as a bearer token.
+    """Return *text* if it can be sent as a bearer token.
 
     Raises:
-        SettingsError: it is empty, too long, or has a character that a header cannot carry. The
-            message does not hold it.
+        SettingsError: If *text* is empty, too long, or has a character that a header cannot carry.
+            The message does not hold it.
     """
     if not text:
         raise SettingsError("the token is empty")
     if len(text) > MAX_TOKEN_LENGTH:
         raise SettingsError(f"the token is longer than {MAX_TOKEN_LENGTH} characters")
     if not _TOKEN.fullmatch(text):
-        raise SettingsError("the token has white space, a control or a non-ASCII character")
+        raise SettingsError(
+            "the token contains white space, a control character or a non-ASCII character"
+        )
     return text
 
 
 def _parse_options(text: str, uri: str) -> dict[str, str]:
-    from urllib.parse import unquote  # not cheap, and most URIs have no options
+    from urllib.parse import unquote  # costly to import, and most URIs have no options
 
     options: dict[str, str] = {}
     for part in text.split("&"):
         key, equals, value = part.partition("=")
         if key not in ("since", "token") or not equals:
-            # What stands here may be the rest of a token that was not percent-encoded.
+            # This may be the rest of a token that was not percent-encoded: show only a plain key.
             name = f"'{key}' " if re.fullmatch(r"[a-z_-]{1,20}", key) and equals else ""
-            raise QueryError(
-                f"unknown option {name}in '{_shown(uri)}': there are 'since=' and 'token='"
-            )
+            raise QueryError(f"unknown option {name}(in '{_shown(uri)}'): use 'since=' or 'token='")
         if key in options:
-            raise QueryError(f"option '{key}' is there twice in '{_shown(uri)}'")
+            raise QueryError(f"duplicate option '{key}' (in '{_shown(uri)}')")
         options[key] = unquote(value)
         if key == "since" and _TOKEN_OPTION.search(options[key]):
-            raise QueryError(f"options are divided by '&', in '{_shown(uri)}'")
+            raise QueryError(f"options are separated by '&' (in '{_shown(uri)}')")
     return options
 
 
@@ -247,7 +248,7 @@ def _format_time(seconds: int) -> str:
 
 
 def _shown(uri: str) -> str:
-    """The URI without its options, fit for a message: one of them is the token."""
+    """Return the URI for a message, without its options: one of them may be the token."""
     place = re.split(r"[?&](?=[A-Za-z][A-Za-z0-9_-]*=)", uri, maxsplit=1)[0]
     place = _TOKEN_OPTION.split(place, maxsplit=1)[0]
     return printable(re.sub(r"//[^/@]*@(?!sha\d+:)", "//", place))

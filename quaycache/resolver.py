@@ -1,4 +1,4 @@
-"""`resolve`: queries in, one ordered `Resolution` out."""
+"""`resolve` answers queries with one ordered `Resolution`."""
 
 from __future__ import annotations
 
@@ -36,29 +36,31 @@ def resolve(
     cache_url: str | None = None,
     policy: Policy | None = None,
 ) -> Resolution:
-    """The repositories that carry the tags asked for.
+    """Return the repositories that carry the tags of the queries.
 
-    Queries of one namespace in one name share its listing; the same question is asked once.
+    Queries with the same namespace and token share one listing, and each tag of each repository is
+    looked up once.
 
     Args:
         queries: one `Query` or ``quay://`` URI, or several.
-        client: None means an anonymous client of quay.io for this call.
-        max_workers: how many tags are checked at once; the listing is read beside that.
-        keep_going: collect failures in the result instead of ending with the first.
-        on_event: called with each event in `quaycache.events`, in this thread.
-        cache_dir: a directory where answers are kept between calls, for this call alone; a program
-            that calls often keeps a `CachedQuayClient` and passes that as `client`.
-        cache_url: a Redis or Valkey instead: ``redis://host:port/db``; see `RedisStore`.
+        client: the client to use; None means an anonymous client of quay.io for this call.
+        max_workers: how many tags are looked up at once, beside the listing.
+        keep_going: whether to collect failures in the result instead of raising the first.
+        on_event: called in this thread with each event of `quaycache.events`.
+        cache_dir: a directory that stores answers between calls, opened for this call alone. For
+            frequent calls, keep a `CachedQuayClient` open and pass it as *client*.
+        cache_url: the URL of a Redis or Valkey that stores answers instead, such as
+            ``redis://host:port/db``; see `RedisStore`.
         policy: how old an answer from the cache may be; None means `Policy()`.
 
     Raises:
         QueryError: If a URI is invalid, or *queries* is anything else.
-        MissingExtraError: `cache_url` needs redis-py.
-        SettingsError: `max_workers` is not positive; or `client` has a cache of its own, or there
-            is none at all, and another argument asks for one.
-        QuayAPIError: the first failure; its ``repository`` names the one that failed, its
-            ``partial`` holds what was found until then.
-        ResolveInterrupted: Ctrl-C; ``partial`` as above.
+        MissingExtraError: If *cache_url* needs redis-py.
+        SettingsError: If *max_workers* is not positive, if *client* already has a cache and
+            another argument sets one, or if *policy* is given without a cache.
+        QuayAPIError: If a lookup or a listing fails: the first failure. Its ``repository`` names
+            what failed; its ``partial`` holds the result until then.
+        ResolveInterrupted: If Ctrl-C ends the resolve. It has ``partial`` too.
     """
     wanted = _parse_queries(queries)
     if max_workers < 1:
@@ -69,10 +71,10 @@ def resolve(
         store = store_at(cache_dir, cache_url, policy)
         if store is not None:
             if not isinstance(client, QuayClient):
-                raise SettingsError("a cache is for a client without a cache of its own")
+                raise SettingsError("the client already has a cache of its own")
             client = opened.enter_context(CachedQuayClient(client, store, policy))
         elif policy is not None:
-            raise SettingsError("a policy needs a cache; a client's own cache has its own")
+            raise SettingsError("a policy needs a cache: set cache_dir or cache_url")
         return FanOut(client, max_workers, keep_going, on_event).run(wanted)
 
 
@@ -109,19 +111,19 @@ def resolve_quay_uri(
     cache_dir: str | os.PathLike[str] | None = None,
     cache_url: str | None = None,
 ) -> list[tuple[str, str, str]]:
-    """`resolve` for programs written against occystrap's function of this name.
+    """Call `resolve` with the signature of occystrap's function of this name.
 
     Args:
+        namespace, repo_glob, tag: the parts of a `Query`.
         token: an OAuth application token.
-        since: only tags that came to point at their digest at its midnight, UTC, or later.
-        client: None means an anonymous client of quay.io for this call.
-        cache_dir, cache_url: where answers are kept between calls, as in `resolve`.
+        since: a date; only tags set to their digest at its midnight, UTC, or later count.
+        max_workers, client, cache_dir, cache_url: as for `resolve`.
 
     Returns:
-        ``('quay.io', 'namespace/repository', tag)``, ordered by repository.
+        Tuples ``('quay.io', 'namespace/repository', tag)``, ordered by repository.
 
     Raises:
-        As `resolve`.
+        QuaycacheError: As for `resolve`.
     """
     query = Query(namespace, repo_glob, tag, None if since is None else midnight(since), token)
     resolution = resolve(

@@ -1,4 +1,4 @@
-"""Where a Quay's API lives."""
+"""The address of a Quay's API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from quaycache.errors import SettingsError
         ("http://localhost", "http://localhost/api/v1", "localhost"),
     ],
 )
-def test_is_normalised(text: str, url: str, registry: str) -> None:
+def test_a_url_is_normalised(text: str, url: str, registry: str) -> None:
     base = parse_api_base(text)
     assert (str(base), base.registry) == (url, registry)
 
@@ -34,20 +34,20 @@ def test_is_normalised(text: str, url: str, registry: str) -> None:
         ("quay.io", "write it as https://"),
         ("ftp://quay.io", "write it as https://"),
         ("https://", "write it as https://"),
-        ("https://quay.io/api/v2", "only https://host"),
-        ("https://quay.io?x=1", "only https://host"),
+        ("https://quay.io/api/v2", "write only https://host"),
+        ("https://quay.io?x=1", "write only https://host"),
         ("https://quay.io:port", "Port"),
-        ("https://quay.io:99999", "99999 is no port"),
-        ("https://quay.io:0", "no port"),
+        ("https://quay.io:99999", "invalid port 99999"),
+        ("https://quay.io:0", "invalid port 0"),
         ("https://[::1", "Invalid IPv6"),
         ("https://qu ay.io", "white space"),
         ("https://quäy.io", "non-ASCII"),
-        ("https://-quay.io", "no host name"),
-        ("https://robot:s3cr3t@quay.io", "no user or password"),
+        ("https://-quay.io", "invalid host name '-quay.io'"),
+        ("https://robot:s3cr3t@quay.io", "a user and password are not allowed"),
         ("http://quay.lan", "loopback"),
     ],
 )
-def test_what_is_wrong_is_said_without_secrets(text: str, reason: str) -> None:
+def test_an_error_gives_the_reason_without_secrets(text: str, reason: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse_api_base(text)
     assert reason in str(caught.value)

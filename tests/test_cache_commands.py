@@ -1,4 +1,4 @@
-"""``quaycache cache``, and the options of ``resolve`` that have to do with a cache."""
+"""``quaycache cache``, and the cache options of ``resolve``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.conftest import Finished, command_environment
 
 Command = Callable[..., Finished]
 
-# What platformdirs does for a user without HOME and without an entry among the system's users.
+# What platformdirs does without HOME for a user that the system does not know.
 HOMELESS = """
 import sys, platformdirs
 from quaycache.cli.app import run
@@ -34,7 +34,7 @@ run(sys.argv[1:])
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """Where the `command` fixture has its cache."""
+    """Return the cache directory of the `command` fixture."""
     return tmp_path / "quaycache"
 
 
@@ -62,7 +62,7 @@ def damage(directory: Path) -> None:
 
 
 class TestResolve:
-    def test_again_costs_nothing(self, warm: EmbeddedQuay, command: Command) -> None:
+    def test_a_second_run_sends_no_requests(self, warm: EmbeddedQuay, command: Command) -> None:
         done = command("resolve", "--stats", "quay://kolla/*:v1")
         assert done.out == f"{host(warm)}/kolla/glance:v1\n{host(warm)}/kolla/nova-api:v1\n"
         assert "requests=0" in done.err
@@ -85,7 +85,7 @@ class TestResolve:
         command("resolve", "--max-age", "0", "quay://kolla/*:v1")
         assert (warm.counters().listing, warm.counters().tag) == (0, 2)
 
-    def test_directory_of_the_platform(
+    def test_platform_cache_directory(
         self, kolla: EmbeddedQuay, command: Command, tmp_path: Path
     ) -> None:
         environment = {"QUAYCACHE_CACHE_DIR": "", "XDG_CACHE_HOME": str(tmp_path / "xdg")}
@@ -94,7 +94,7 @@ class TestResolve:
         assert kolla.counters().requests == 4
         assert (tmp_path / "xdg" / "quaycache" / "CACHEDIR.TAG").exists()
 
-    def test_modes(self, warm: EmbeddedQuay, directory: Path) -> None:
+    def test_file_modes(self, warm: EmbeddedQuay, directory: Path) -> None:
         assert warm.counters().requests == 0
         for path in (directory, *directory.rglob("*")):
             wanted = 0o700 if path.is_dir() else 0o600
@@ -104,11 +104,11 @@ class TestResolve:
         done = command("resolve", "--offline", "quay://kolla/*:v1", QUAYCACHE_API_URL=warm.url)
         assert done.code == 0
         assert len(done.out.splitlines()) == 2
-        assert done.err.startswith("offline: the oldest answer is of 20")
+        assert done.err.startswith("offline: the oldest answer is from 20")
         assert len(done.err.splitlines()) == 1
         assert warm.counters().connections == 0
 
-    def test_offline_and_one_is_missing(self, warm: EmbeddedQuay, command: Command) -> None:
+    def test_offline_with_a_missing_answer(self, warm: EmbeddedQuay, command: Command) -> None:
         done = command("resolve", "--offline", "quay://kolla/*:v1", "quay://kolla/new:v1")
         assert warm.counters().requests == 0
         assert done.code == 4
@@ -116,42 +116,42 @@ class TestResolve:
         assert "error: kolla/new:v1: not in the cache\n" in done.err
         assert command("resolve", "--offline", "quay://nobody/*:v1").code == 4
 
-    def test_stale_if_error_says_so(self, warm: EmbeddedQuay, command: Command) -> None:
+    def test_stale_if_error_prints_a_warning(self, warm: EmbeddedQuay, command: Command) -> None:
         warm.configure(faults=[Fault(kind="status", status=503)])
         arguments = ["resolve", "--ttl", "0", "--retries", "0"]
         assert command(*arguments, "quay://kolla/*:v1").code == 1
         done = command(*arguments, "--stale-if-error", "1h", "quay://kolla/*:v1")
         assert (done.code, len(done.out.splitlines())) == (0, 2)
-        assert "3 of 3 answers are stale, the oldest of 20" in done.err
+        assert "3 of 3 answers are stale, the oldest from 20" in done.err
         assert done.err.endswith("Z: kolla/glance:v1, kolla/nova-api:v1\n")
 
     @pytest.mark.parametrize(
-        ("arguments", "said"),
+        ("arguments", "reason"),
         [
-            (["--refresh", "--offline"], "--refresh and --offline exclude each other"),
-            (["--no-cache", "--offline"], "--no-cache and --offline exclude each other"),
-            (["--no-cache", "--refresh"], "--no-cache and --refresh exclude each other"),
+            (["--refresh", "--offline"], "--refresh and --offline are mutually exclusive"),
+            (["--no-cache", "--offline"], "--no-cache and --offline are mutually exclusive"),
+            (["--no-cache", "--refresh"], "--no-cache and --refresh are mutually exclusive"),
             (["--ttl", "soon"], "'soon' is no duration"),
             (["--max-age", "-1"], "'-1' is no duration"),
             (["--cache-dir", ""], "the cache directory's name is empty"),
         ],
     )
-    def test_usage(self, command: Command, arguments: list[str], said: str) -> None:
+    def test_invalid_options(self, command: Command, arguments: list[str], reason: str) -> None:
         done = command("resolve", *arguments, "quay://kolla")
         assert (done.code, done.out) == (2, "")
-        assert said in done.err
+        assert reason in done.err
         assert len(done.err.splitlines()) == 1
 
     @pytest.mark.parametrize(
         ("name", "value"),
         [("TTL", "soon"), ("MAX_AGE", "-1"), ("STALE_IF_ERROR", "1w"), ("OFFLINE", "perhaps")],
     )
-    def test_values_of_the_environment(self, command: Command, name: str, value: str) -> None:
+    def test_invalid_environment(self, command: Command, name: str, value: str) -> None:
         done = command("resolve", "quay://kolla", **{f"QUAYCACHE_{name}": value})
         assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
         assert value in done.err
 
-    def test_the_command_line_beats_the_environment(
+    def test_the_command_line_overrides_the_environment(
         self, warm: EmbeddedQuay, command: Command
     ) -> None:
         both = {"QUAYCACHE_REFRESH": "1", "QUAYCACHE_NO_CACHE": "1"}
@@ -159,21 +159,23 @@ class TestResolve:
         assert warm.counters().requests == 0
         done = command("resolve", "quay://kolla/*:v1", **both)
         assert done.code == 2
-        assert "QUAYCACHE_NO_CACHE and QUAYCACHE_REFRESH exclude each other" in done.err
+        assert "QUAYCACHE_NO_CACHE and QUAYCACHE_REFRESH are mutually exclusive" in done.err
 
-    def test_that_a_tag_is_absent_can_be_old_too(
+    def test_the_age_of_an_absent_answer_is_printed(
         self, warm: EmbeddedQuay, command: Command
     ) -> None:
         done = command("resolve", "--offline", "quay://kolla/other:v1")
         assert (done.code, done.out) == (0, "")
-        assert done.err.startswith("offline: the oldest answer is of 20")
+        assert done.err.startswith("offline: the oldest answer is from 20")
         warm.configure(faults=[Fault(kind="drop")])
         arguments = ["resolve", "--ttl", "0", "--retries", "0", "--stale-if-error", "1h"]
         done = command(*arguments, "quay://kolla/other:v1")
         assert (done.code, done.out) == (0, "")
         assert done.err.startswith("warning: the server failed, and 1 of 1 answers are stale")
 
-    def test_many_stale_answers_are_one_line(self, kolla: EmbeddedQuay, command: Command) -> None:
+    def test_one_warning_for_many_stale_answers(
+        self, kolla: EmbeddedQuay, command: Command
+    ) -> None:
         kolla.registry.populate("many", 40, tag="v1")
         command("resolve", "quay://many/*:v1")
         kolla.reset_counters()
@@ -183,22 +185,22 @@ class TestResolve:
         assert (done.code, len(done.out.splitlines())) == (0, 40)
         (line,) = done.err.splitlines()
         assert line.endswith(", many/repository-00004:v1, 35 more")
-        # After a few failures in a row, the server is left alone.
+        # After a few consecutive failures, the client sends no more requests.
         assert kolla.counters().tag < 20
 
-    def test_each_repository_with_vv(self, warm: EmbeddedQuay, command: Command) -> None:
+    def test_vv_logs_each_repository(self, warm: EmbeddedQuay, command: Command) -> None:
         done = command("resolve", "-vv", "quay://kolla/*:v1")
         assert warm.counters().requests == 0
         assert "debug: kolla/other:v1: absent (fresh)\n" in done.err
         assert "debug: kolla/glance:v1: sha256:" in done.err
         assert "kolla/glance" not in command("resolve", "-v", "quay://kolla/*:v1").err
 
-    def test_a_token_is_shown_nowhere(self, kolla: EmbeddedQuay, command: Command) -> None:
+    def test_a_token_is_never_printed(self, kolla: EmbeddedQuay, command: Command) -> None:
         token = "alice-token-1234567890"
         kolla.registry.add_user("alice", token, namespaces=["kolla"])
         kolla.registry.add_user("bob", "bob-token-1234567890")
         kolla.registry.set_public("kolla", "nova-api", False)
-        said = ""
+        output = ""
         for arguments in (
             ["resolve", "-vv", "--stats", "quay://kolla/*:v1"],
             ["resolve", "-vv", "-o", "json", "quay://kolla/*:v1"],
@@ -208,10 +210,10 @@ class TestResolve:
             ["cache", "info", "-o", "json"],
         ):
             done = command(*arguments, QUAYCACHE_TOKEN=token)
-            said += done.out + done.err
-        assert "kolla/nova-api:v1" in said
-        assert token not in said
-        # Whose entry it is can be told, and no more.
+            output += done.out + done.err
+        assert "kolla/nova-api:v1" in output
+        assert token not in output
+        # An entry shows that it belongs to some token, and no more.
         assert "  with token " in command("cache", "list").out
 
     def test_no_home(self, kolla: EmbeddedQuay, tmp_path: Path) -> None:
@@ -230,8 +232,7 @@ class TestResolve:
         done = run("resolve", "quay://kolla/*:v1")
         assert (done.code, len(done.out.splitlines())) == (0, 2)
         assert done.err == (
-            "warning: there is no home directory for a cache: see --cache-dir;"
-            " running without a cache\n"
+            "warning: no home directory for the cache: set --cache-dir; running without a cache\n"
         )
         assert run("resolve", "--no-cache", "quay://kolla/*:v1").err == ""
         assert kolla.counters().requests == 8
@@ -239,7 +240,7 @@ class TestResolve:
             done = run(*arguments)
             assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
 
-    def test_a_directory_that_is_gone(self, kolla: EmbeddedQuay, tmp_path: Path) -> None:
+    def test_a_deleted_working_directory(self, kolla: EmbeddedQuay, tmp_path: Path) -> None:
         gone = tmp_path / "gone"
         gone.mkdir()
         script = f"rmdir {gone}; exec {sys.executable} -m quaycache resolve quay://kolla/*:v1"
@@ -255,7 +256,7 @@ class TestResolve:
         assert len(done.stdout.splitlines()) == 2
         assert len(done.stderr.splitlines()) == 1
 
-    def test_a_cache_that_cannot_be_used_is_one_warning(
+    def test_an_unusable_cache_is_one_warning(
         self, kolla: EmbeddedQuay, command: Command, directory: Path
     ) -> None:
         directory.write_text("a file")
@@ -265,7 +266,7 @@ class TestResolve:
         assert len(done.err.splitlines()) == 1
         assert kolla.counters().requests == 4
 
-    def test_a_damaged_cache_is_one_warning_and_a_new_cache(
+    def test_a_damaged_cache_is_replaced_with_one_warning(
         self, warm: EmbeddedQuay, command: Command, directory: Path
     ) -> None:
         damage(directory)
@@ -321,12 +322,12 @@ class TestCommands:
         assert (warm.counters().listing, warm.counters().tag) == (0, 2)
 
     @pytest.mark.parametrize("name", ["list", "remove"])
-    def test_a_uri_is_no_glob(self, command: Command, name: str) -> None:
+    def test_a_uri_is_not_a_valid_glob(self, command: Command, name: str) -> None:
         done = command("cache", name, "quay://kolla/*:v1")
         assert (done.code, done.out) == (2, "")
-        assert "an entry's name has no quay://: 'kolla/nova-*:v1'" in done.err
+        assert "write the name of an entry without quay://: 'kolla/nova-*:v1'" in done.err
 
-    def test_what_cannot_be_removed_or_read_is_an_error(
+    def test_a_locked_cache_is_an_error(
         self, warm: EmbeddedQuay, command: Command, directory: Path
     ) -> None:
         assert warm.counters().requests == 0
@@ -343,7 +344,7 @@ class TestCommands:
                 assert "in use by another process" in done.err
                 assert len(done.err.splitlines()) == 1
 
-    def test_to_look_moves_nothing(
+    def test_looking_at_a_damaged_cache_changes_nothing(
         self, warm: EmbeddedQuay, command: Command, directory: Path
     ) -> None:
         assert warm.counters().requests == 0
@@ -355,17 +356,17 @@ class TestCommands:
             assert "will be put aside by the next run" in done.err
         assert sorted(directory.rglob("*")) == before
 
-    def test_formats_of_resolve_in_the_environment(self, command: Command) -> None:
+    def test_quaycache_output_does_not_apply(self, command: Command) -> None:
         for arguments in (["dir"], ["info"], ["list"], ["prune"], ["clean"]):
             assert command("cache", *arguments, QUAYCACHE_OUTPUT="jsonl").code == 0
 
-    def test_max_age_is_for_ci(self, command: Command) -> None:
+    def test_max_age_needs_ci(self, command: Command) -> None:
         done = command("cache", "prune", "--max-age", "1h")
         assert (done.code, done.out) == (2, "")
         assert "--max-age needs --ci" in done.err
         assert command("cache", "prune", QUAYCACHE_MAX_AGE="1h").code == 0
 
-    def test_a_directory_whose_name_is_no_text(
+    def test_an_undecodable_directory_name(
         self, kolla: EmbeddedQuay, command: Command, tmp_path: Path
     ) -> None:
         odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
@@ -409,7 +410,7 @@ class TestCommands:
     @pytest.mark.parametrize(
         "arguments", [["dir"], ["info"], ["list"], ["remove", "*"], ["prune", "--ci"], ["clean"]]
     )
-    def test_on_whatever_is_there(
+    def test_every_command_in_every_state_of_the_directory(
         self, command: Command, directory: Path, state: str, arguments: list[str]
     ) -> None:
         if state == "file":
@@ -432,7 +433,7 @@ class TestCommands:
             assert done.code == 0
 
 
-def test_a_killed_run_has_stored_what_it_learned(
+def test_a_killed_run_has_stored_its_answers(
     embedded_quay: EmbeddedQuay, command: Command, tmp_path: Path
 ) -> None:
     embedded_quay.registry.populate("kolla", 600, tag="v1")
@@ -451,13 +452,11 @@ def test_a_killed_run_has_stored_what_it_learned(
     embedded_quay.reset_counters()
     done = command("resolve", "-j", "8", "quay://kolla/*:v1")
     assert (done.code, done.err, len(done.out.splitlines())) == (0, "", 600)
-    # At eight every 50 ms: what a slow machine learns in two seconds, and those under way.
+    # Eight answers every 50 ms: those of two seconds on a slow machine, and those in flight.
     assert embedded_quay.counters().tag <= 200 + 2 * 160 + 8
 
 
-def test_a_fresh_run_imports_nothing_that_it_does_not_need(
-    warm: EmbeddedQuay, directory: Path
-) -> None:
+def test_a_fresh_run_imports_little(warm: EmbeddedQuay, directory: Path) -> None:
     code = f"""
 import sys
 from quaycache import QuayClient, resolve

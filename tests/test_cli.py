@@ -1,4 +1,4 @@
-"""The command as its user meets it: a process, its output, its exit code."""
+"""The command as a user runs it: a process, its output, its exit code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TestOutput:
         done = command("resolve", "-o", "digest", "quay://kolla/*:v3")
         assert done == Finished(0, f"{host}/kolla/glance@{digest}\n", "")
 
-    def test_tags_of_one_digest_are_one_line(
+    def test_each_digest_is_printed_once(
         self, embedded_quay: EmbeddedQuay, command: Command
     ) -> None:
         registry = embedded_quay.registry
@@ -109,7 +109,7 @@ class TestUsage:
             (["quay://kolla/x@sha256:00"], "not a digest"),
             ([], "arguments are required: URI"),
             (["-j", "0", "quay://kolla"], "'0' is no number from 1 to 256"),
-            (["--since", "soon", "quay://kolla"], "'soon' is no date"),
+            (["--since", "soon", "quay://kolla"], "invalid date 'soon'"),
             (["--api-url", "quay.lan", "quay://kolla"], "write it as https://"),
             (["--token-file", "/nowhere/token", "quay://kolla"], "No such file"),
             (["--timeout", "long", "quay://kolla"], "is no duration"),
@@ -189,14 +189,14 @@ class TestUsage:
         ("arguments", "reason"),
         [
             ([], "a command is missing"),
-            (["resolv"], "there is no command 'resolv'; did you mean 'resolve'?"),
-            (["--cache-dir"], "there is no option '--cache-dir'"),
+            (["resolv"], "unknown command 'resolv'; did you mean 'resolve'?"),
+            (["--cache-dir"], "unknown option '--cache-dir'"),
             (["cache"], "a command is missing; see 'quaycache cache --help'"),
             (["cache", "lst"], "did you mean 'list'?"),
             (["cache", "remove"], "arguments are required: GLOB"),
         ],
     )
-    def test_no_such_command(self, command: Command, arguments: list[str], reason: str) -> None:
+    def test_unknown_command(self, command: Command, arguments: list[str], reason: str) -> None:
         done = command(*arguments)
         assert (done.code, done.out) == (2, "")
         assert reason in done.err
@@ -304,7 +304,7 @@ class TestFailure:
         assert done.err.startswith("warning: misspelt shows no repository")
         assert command("resolve", "-q", "quay://misspelt").err == ""
 
-    def test_a_registry_in_the_place_of_the_namespace(self, command: Command) -> None:
+    def test_a_registry_instead_of_a_namespace(self, command: Command) -> None:
         done = command("resolve", "quay://127.0.0.1/kolla/*:v1")
         assert (done.code, done.out) == (0, "")
         assert done.err.endswith("; a URI does not name the registry\n")
@@ -368,16 +368,16 @@ def test_demo(command: Command) -> None:
 
 class TestStreams:
     @pytest.mark.parametrize("arguments", [["--version"], ["resolve", "quay://kolla/*:v1"]])
-    def test_a_closed_stdout_is_said(self, arguments: list[str]) -> None:
+    def test_a_closed_stdout_is_an_error(self, arguments: list[str]) -> None:
         assert through_the_shell(arguments, ">&-") == (1, "", "error: stdout is closed\n")
 
-    def test_a_closed_stderr_is_nobodys_trouble(self) -> None:
+    def test_a_closed_stderr_changes_nothing(self) -> None:
         code, out, _ = through_the_shell(["--version"], "2>&-")
         assert (code, out.split()[0]) == (0, "quaycache")
         assert through_the_shell(["resolve"], "2>&-")[0] == 2
 
-    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
-    def test_a_full_one_too(self) -> None:
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is missing")
+    def test_a_full_device_is_an_error(self) -> None:
         code, _, err = through_the_shell(["--version"], "> /dev/full")
         assert (code, err) == (1, "error: stdout cannot be written: No space left on device\n")
 
@@ -405,14 +405,14 @@ class TestStreams:
             (["resolve", "quay://u:s3/cret@k/x@sha256:00"], "'quay://***@k/x@sha256:00'"),
         ],
     )
-    def test_a_message_shows_all_that_is_not_secret(self, arguments: list[str], shown: str) -> None:
+    def test_a_message_masks_only_secrets(self, arguments: list[str], shown: str) -> None:
         code, out, err = through_the_shell(arguments)
         assert (code, out) == (2, "")
         assert shown in err
 
 
 def through_the_shell(arguments: list[str], redirection: str = "") -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command with streams as a shell leaves them."""
+    """Return exit code, stdout and stderr of a command whose streams a shell has redirected."""
     command = shlex.join([sys.executable, "-m", "quaycache", *arguments])
     done = subprocess.run(
         ["/bin/sh", "-c", f"{command} {redirection}"],
@@ -425,19 +425,19 @@ def through_the_shell(arguments: list[str], redirection: str = "") -> tuple[int,
     return done.returncode, done.stdout, done.stderr
 
 
-class TestWhatIsSaid:
-    def test_that_nothing_was_found(self, embedded_quay: EmbeddedQuay, command: Command) -> None:
+class TestWarnings:
+    def test_an_empty_result(self, embedded_quay: EmbeddedQuay, command: Command) -> None:
         embedded_quay.registry.populate("kolla", 3, tag="v1")
-        for uri, said in (
-            ("quay://kolla/*:v2", "of 3 repositories, 3 asked about, none carries the tag"),
-            ("quay://kolla/zz*:v1", "of 3 repositories, 0 asked about, none carries the tag"),
-        ):
+        for uri, lookups in (("quay://kolla/*:v2", 3), ("quay://kolla/zz*:v1", 0)):
             done = command("resolve", "--no-cache", uri)
             assert (done.code, done.out) == (0, "")
-            assert done.err == f"warning: nothing found: {said}\n"
+            assert done.err == (
+                "warning: no matching tag found (repositories listed: 3,"
+                f" tags looked up: {lookups})\n"
+            )
             assert command("resolve", "-q", "--no-cache", uri).err == ""
 
-    def test_of_many_failures_the_first_few(
+    def test_only_the_first_failures_are_printed(
         self, embedded_quay: EmbeddedQuay, command: Command
     ) -> None:
         embedded_quay.registry.populate("kolla", 50)
@@ -445,4 +445,4 @@ class TestWhatIsSaid:
         done = command("resolve", "--keep-going", "quay://kolla/*:latest")
         lines = done.err.splitlines()
         assert len(lines) == 21
-        assert lines[-1] == "error: and 30 more: see --output json"
+        assert lines[-1] == "error: 30 more failures: see --output json"

@@ -92,7 +92,7 @@ class TestRuns:
             ([], surroundings, "QUAYCACHE_CACHE_DIR and QUAYCACHE_CACHE_URL"),
         ):
             done = command("resolve", *arguments, URI, **given)
-            assert (done.code, done.err) == (2, f"error: {both} exclude each other\n")
+            assert (done.code, done.err) == (2, f"error: {both} are mutually exclusive\n")
         assert kolla.counters().tag == 2 * N
 
     def test_without_redis_py(self, kolla: EmbeddedQuay, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The border: any bytes are a value or one line of error."""
+"""Any bytes parse to a value or raise an error of one line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tags(*rows: Any) -> bytes:
     return json.dumps({"tags": rows, "page": 1, "has_additional": False}).encode()
 
 
-def test_last_modified_null_and_missing_are_different() -> None:
+def test_null_and_missing_last_modified_differ() -> None:
     page = parse_listing(
         listing({"name": "a", "last_modified": None}, {"name": "b"}, {"name": "c/d"}), "kolla"
     )
@@ -43,7 +43,7 @@ def test_last_modified_null_and_missing_are_different() -> None:
     )
 
 
-def test_is_starred_tells_who_asked() -> None:
+def test_is_starred_shows_an_authenticated_request() -> None:
     assert parse_listing(listing({"name": "a", "is_starred": False}), "k").authenticated is True
     assert parse_listing(listing({"name": "a"}), "k").authenticated is False
     assert parse_listing(listing(), "k").authenticated is None
@@ -120,7 +120,7 @@ def test_malformed_tag(body: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_an_answer_or_malformed(body: bytes) -> None:
+def test_any_bytes_parse_or_are_malformed(body: bytes) -> None:
     for parse in (lambda: parse_listing(body, "k"), lambda: parse_tag_fields(body, "v1")):
         try:
             parse()
@@ -137,14 +137,14 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from(["name", "manifest_digest", "start_ts", "end_ts"]), json_values)
-def test_any_value_of_a_field_is_taken_or_malformed(name: str, value: Any) -> None:
+def test_any_field_value_parses_or_is_malformed(name: str, value: Any) -> None:
     try:
         parse_tag_fields(tags({**TAG, name: value}), "v1")
     except MalformedResponseError as error:
         assert str(error).isprintable()
 
 
-def test_error_text_is_the_applications_and_never_html() -> None:
+def test_error_text_comes_from_json_and_never_from_html() -> None:
     assert parse_error_text(b'{"detail": "Not Found", "status": 404}') == "Not Found"
     assert parse_error_text(b"<html>429 Too Many Requests</html>") == ""
     assert parse_error_text(b'{"detail": "a\\u001b[2Jb\\nc"}') == "a?[2Jb c"

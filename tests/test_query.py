@@ -1,4 +1,4 @@
-"""The quay:// grammar, both ways, and errors that name the part that is wrong."""
+"""The quay:// grammar, in both directions, and errors that name the invalid part."""
 
 from __future__ import annotations
 
@@ -34,32 +34,32 @@ MIDNIGHT = 1772323200  # 2026-03-01T00:00:00Z
         ("quay://k/*:1?token=1", Query("k", "*", "1", token="1")),
     ],
 )
-def test_uri_means(uri: str, query: Query) -> None:
+def test_a_uri_parses(uri: str, query: Query) -> None:
     assert parse_query(uri) == query
 
 
 @pytest.mark.parametrize(
     ("uri", "part"),
     [
-        ("kolla/*:latest", "is not a quay:// URI"),
-        ("docker://kolla/x", "is not a quay:// URI"),
+        ("kolla/*:latest", "not a quay:// URI"),
+        ("docker://kolla/x", "not a quay:// URI"),
         ("quay://", "namespace is missing"),
         ("quay:///x:v1", "namespace is missing"),
-        ("quay://ko lla/x", "'ko lla' is no namespace"),
+        ("quay://ko lla/x", "invalid namespace 'ko lla'"),
         ("quay://kolla:v1", "repository pattern is missing"),
         ("quay://kolla/x@sha256:0123", "not a digest"),
         ("quay://kolla/*:", "tag after ':' is empty"),
         ("quay://kolla/:v1", "pattern before ':' is empty"),
-        ("quay://kolla/*:-v1", "'-v1' is no tag"),
+        ("quay://kolla/*:-v1", "invalid tag '-v1'"),
         ("quay://kolla/*:v1/x:", "tag after ':' is empty"),
-        ("quay://kolla/*:" + "v" * 129, "is no tag"),
+        ("quay://kolla/*:" + "v" * 129, "invalid tag"),
         ("quay://kolla/Nova*:v1", "'Nova*'"),
-        ("quay://kolla/a/../b:v1", "'a/../b' is no repository name"),
-        ("quay://kolla/a//b:v1", "'a//b' is no repository name"),
-        ("quay://kolla/*:v1?since=yesterday", "'yesterday' is no date"),
-        ("quay://kolla/*:v1?since=2026-02-30", "'2026-02-30' is no date"),
-        ("quay://kolla/*:v1?since=2026-03-01T00:00:00", "is no date"),
-        ("quay://kolla/*:v1?since=2026-03-01&since=2026-03-02", "'since' is there twice"),
+        ("quay://kolla/a/../b:v1", "invalid repository name 'a/../b'"),
+        ("quay://kolla/a//b:v1", "invalid repository name 'a//b'"),
+        ("quay://kolla/*:v1?since=yesterday", "invalid date 'yesterday'"),
+        ("quay://kolla/*:v1?since=2026-02-30", "invalid date '2026-02-30'"),
+        ("quay://kolla/*:v1?since=2026-03-01T00:00:00", "invalid date"),
+        ("quay://kolla/*:v1?since=2026-03-01&since=2026-03-02", "duplicate option 'since'"),
         ("quay://kolla/*:v1?sincE=2026-03-01", "unknown option"),
         ("quay://kolla/*:v1?arch=amd64", "unknown option 'arch'"),
         ("quay://kolla/*:v1?token=", "token is empty"),
@@ -67,7 +67,7 @@ def test_uri_means(uri: str, query: Query) -> None:
         ("quay://kolla/*:v1?token=a%20b", "white space, a control"),
     ],
 )
-def test_error_names_the_part_that_is_wrong(uri: str, part: str) -> None:
+def test_an_error_names_the_invalid_part(uri: str, part: str) -> None:
     with pytest.raises(QueryError) as caught:
         parse_query(uri)
     message = str(caught.value)
@@ -91,13 +91,13 @@ def test_error_names_the_part_that_is_wrong(uri: str, part: str) -> None:
         ({"token": "a b"}, "token"),
     ],
 )
-def test_a_wrong_field_is_a_query_error(fields: dict[str, Any], part: str) -> None:
+def test_an_invalid_field_is_a_query_error(fields: dict[str, Any], part: str) -> None:
     with pytest.raises(QueryError, match=part):
         Query(**{"namespace": "kolla", **fields})
 
 
 @pytest.mark.parametrize("since", [-62_135_596_800, -1, 0, 253_402_300_799])
-def test_the_text_of_a_query_shows_any_time_of_a_calendar(since: int) -> None:
+def test_any_time_that_datetime_can_show_is_valid(since: int) -> None:
     query = Query("kolla", since=since)
     assert parse_query(str(query)) == query
 
@@ -105,7 +105,7 @@ def test_the_text_of_a_query_shows_any_time_of_a_calendar(since: int) -> None:
 @pytest.mark.parametrize(
     "when", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59.5Z"]
 )
-def test_a_time_outside_the_calendar_is_invalid(when: str) -> None:
+def test_a_time_that_datetime_cannot_show_is_invalid(when: str) -> None:
     with pytest.raises(QueryError, match="date"):
         parse_query(f"quay://kolla/*:v1?since={when}")
 
@@ -123,13 +123,13 @@ def test_a_time_outside_the_calendar_is_invalid(when: str) -> None:
         "quay://kolla/*:v1?token=s3cr3t%20",
     ],
 )
-def test_no_error_holds_a_token(uri: str) -> None:
+def test_errors_never_hold_a_token(uri: str) -> None:
     with pytest.raises(QueryError) as caught:
         parse_query(uri)
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_no_text_of_a_query_holds_its_token() -> None:
+def test_str_and_repr_never_hold_the_token() -> None:
     query = parse_query("quay://kolla/*:v1?token=s3cr3t")
     assert "s3cr3t" not in f"{query} {query!r}"
 
@@ -150,7 +150,7 @@ def test_since_is_a_date_at_midnight_utc_or_an_rfc_3339_time(text: str, seconds:
 
 
 @pytest.mark.parametrize("text", ["", "2026", "2026-3-1", "0000-00-00", "2026-03-01T25:00:00Z"])
-def test_since_is_nothing_else(text: str) -> None:
+def test_any_other_since_is_invalid(text: str) -> None:
     with pytest.raises(SettingsError):
         parse_since(text)
 
@@ -166,7 +166,7 @@ def test_since_is_nothing_else(text: str) -> None:
         ("nova", "nova-api", False),
     ],
 )
-def test_glob_crosses_slashes(pattern: str, name: str, matches: bool) -> None:
+def test_a_glob_also_matches_slashes(pattern: str, name: str, matches: bool) -> None:
     assert Query("kolla", pattern).matching([name]) == [name] * matches
 
 

@@ -1,4 +1,4 @@
-"""The command. Importing this package is cheap; `main` imports the rest."""
+"""The ``quaycache`` command. Importing this package is cheap; `main` imports the rest."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 
 
 def main() -> None:
-    """Run the command and exit with its code; without the extra ``cli``, one line and exit 2."""
-    # Imports and answers by the thousand are no garbage: looking for some would take a tenth of a
+    """Run the command and exit with its code; exit with 2 if the ``cli`` extra is missing."""
+    # Imports and thousands of answers leave no garbage. Collecting it would take a tenth of a
     # short run.
     gc.set_threshold(100_000)
     try:
@@ -20,6 +20,6 @@ def main() -> None:
         if package not in ("platformdirs", "rich"):
             raise
         sys.stderr.write(
-            f"error: this needs the package '{package}': pip install 'quaycache[cli]'\n"
+            f"error: the package '{package}' is missing: pip install 'quaycache[cli]'\n"
         )
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""The command ``quaycache`` and what becomes of errors: one line on stderr and an exit code."""
+"""The command ``quaycache``. Each error ends it with one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from quaycache.cli import exits
 from quaycache.cli.commands import Group
-from quaycache.cli.output import complain, replace_closed_streams
+from quaycache.cli.output import print_err, replace_closed_streams
 from quaycache.cli.parser import UsageError
 from quaycache.errors import MissingExtraError, QuaycacheError, QueryError, SettingsError
 from quaycache.version import __version__
@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 
 COMMANDS = Group(
     "quaycache",
-    "Which repositories of a Quay namespace carry a tag right now, and at which digest?",
+    "Find the repositories of a Quay namespace that carry a tag, and the digest in each.",
     {
         "resolve": (
             "Print the repositories that carry a tag.",
             "quaycache.cli.resolve",
             "command",
         ),
-        "cache": ("See and tidy what is kept between runs.", "quaycache.cli.cache", "group"),
+        "cache": (
+            "Show and clean up the answers stored between runs.",
+            "quaycache.cli.cache",
+            "group",
+        ),
         "demo": (
-            "Show what it does against an embedded Quay, without a network.",
+            "Run against an embedded Quay, without a network.",
             "quaycache.cli.demo",
             "command",
         ),
@@ -51,7 +55,7 @@ def run(arguments: Sequence[str]) -> NoReturn:
     except KeyboardInterrupt:
         code = _fail("interrupted", exits.INTERRUPTED)
     except BrokenPipeError:
-        # Who reads has had enough. Python would flush once more at exit, and complain.
+        # The reader has gone away. Without this, Python flushes again at exit and reports it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = exits.SUCCESS
     except OSError as error:
@@ -60,9 +64,9 @@ def run(arguments: Sequence[str]) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> int:
-    # The user may have typed a URL with a password where none is expected. What precedes a
-    # digest, and the form of a URL in our own text, are not secret.
-    secret = r"://(?!\[user:password@\])\S*@(?!sha\d+:)"
-    shown = re.sub(secret, "://***@", " ".join(message.split()))
-    complain(f"error: {shown}")
+    # The user may have typed a URL with a password where no URL is expected. Text before a
+    # digest is not secret, nor is the placeholder that explains the form of a URL.
+    user_part = r"://(?!\[user:password@\])\S*@(?!sha\d+:)"
+    shown = re.sub(user_part, "://***@", " ".join(message.split()))
+    print_err(f"error: {shown}")
     return code

@@ -1,4 +1,4 @@
-"""``quaycache cache``: see what is kept, and tidy it."""
+"""``quaycache cache``: show and clean up the stored answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quaycache.cli.commands import Command, Group
 from quaycache.cli.exits import SUCCESS
 from quaycache.cli.logs import show_logs
 from quaycache.cli.options import add_cache_place, add_max_age, open_store
-from quaycache.cli.output import format_size, format_time, say
+from quaycache.cli.output import format_size, format_time, print_out
 from quaycache.cli.parser import Options, Parser, UsageError, one_of
 from quaycache.errors import StoreError
 from quaycache.freshness import Moment, Policy
@@ -29,77 +29,79 @@ if TYPE_CHECKING:
     from quaycache.store.protocol import Description, Row, Store
 
 _EXAMPLE: Final = "'kolla/nova-*:v1'"
-_GLOB: Final = f"{_EXAMPLE}, or with the registry before it; * crosses /"
+_GLOB: Final = f"{_EXAMPLE}, or with the registry in front; * also matches /."
 
 
 def group() -> Group:
-    """``quaycache cache``."""
+    """Return ``quaycache cache``."""
     here = "quaycache.cli.cache"
     return Group(
         "quaycache cache",
-        "See what is kept between runs, and tidy it.",
+        "Show and clean up the answers stored between runs.",
         {
-            "dir": ("Print where the cache is.", here, "dir_command"),
-            "info": ("Print what is kept of each namespace, and its size.", here, "info_command"),
-            "list": ("Print the entries, or those that match GLOB.", here, "list_command"),
+            "dir": ("Print the location of the cache.", here, "dir_command"),
+            "info": ("Print the size and contents of the cache.", here, "info_command"),
+            "list": ("Print all entries, or those that match GLOB.", here, "list_command"),
             "remove": ("Remove the entries that match GLOB.", here, "remove_command"),
-            "prune": ("Remove what is too old, and compact the rest.", here, "prune_command"),
-            "clean": ("Remove everything that is kept.", here, "clean_command"),
+            "prune": ("Remove expired entries, and compact the rest.", here, "prune_command"),
+            "clean": ("Remove all entries.", here, "clean_command"),
         },
     )
 
 
 def dir_command() -> Command:
-    """``quaycache cache dir``."""
+    """Return ``quaycache cache dir``."""
     return Command(
-        _parser("dir", "Print where the cache is: its directory, or its URL without a password."),
+        _parser("dir", "Print the directory of the cache, or its URL without the password."),
         _dir,
     )
 
 
 def info_command() -> Command:
-    """``quaycache cache info``."""
+    """Return ``quaycache cache info``."""
     return Command(
-        _parser("info", "Print what is kept of each namespace, and what it takes."), _info
+        _parser("info", "Print the size of the cache and its contents by namespace."), _info
     )
 
 
 def list_command() -> Command:
-    """``quaycache cache list``."""
+    """Return ``quaycache cache list``."""
     parser = _parser("list", "Print the entries whose name matches GLOB.")
     parser.add_argument("glob", metavar="GLOB", nargs="?", default="*", help=_GLOB)
     return Command(parser, _list)
 
 
 def remove_command() -> Command:
-    """``quaycache cache remove``."""
+    """Return ``quaycache cache remove``."""
     parser = _parser("remove", "Remove the entries whose name matches GLOB.")
     parser.add_argument("glob", metavar="GLOB", help=_GLOB)
     return Command(parser, _remove)
 
 
 def prune_command() -> Command:
-    """``quaycache cache prune``."""
+    """Return ``quaycache cache prune``."""
     parser = _parser(
         "prune",
-        "Remove what is too old to be of use, and take as little room as possible.\n\n"
-        "With --ci also every quarantine, present answers past --max-age and the answers of\n"
-        "repositories that are no longer listed. What is left is one compact file.",
+        "Remove expired entries, and compact the rest.\n\n"
+        "With --ci, also remove every quarantine, present answers past --max-age, and the answers\n"
+        "for repositories that are no longer listed; one compact file remains.",
     )
     parser.add_flag(
         "--ci",
-        about="Keep only what the next run can use: for a cache to be saved.",
+        about="Keep only what the next run can use, before a CI job saves the cache.",
         environment=False,
     )
     add_max_age(parser)
-    parser.add_flag("--dry-run", about="Remove nothing; say what would go.", environment=False)
+    parser.add_flag(
+        "--dry-run", about="Remove nothing; print what would be removed.", environment=False
+    )
     return Command(parser, _prune)
 
 
 def clean_command() -> Command:
-    """``quaycache cache clean``."""
+    """Return ``quaycache cache clean``."""
     return Command(
-        _parser("clean", "Remove everything that quaycache keeps in the directory, and no more."),
+        _parser("clean", "Remove everything that quaycache has stored, and nothing else."),
         _clean,
     )
 
@@ -113,8 +115,8 @@ def _parser(name: str, description: str) -> Parser:
         convert=one_of("text", "json"),
         default="text",
         metavar="FORMAT",
-        about="text: for people; json: one document.",
-        # What is set there is meant for `resolve`, which has other formats.
+        about="text: human-readable; json: one document.",
+        # QUAYCACHE_OUTPUT is meant for `resolve`, which has other formats.
         environment=False,
     )
     return parser
@@ -138,7 +140,7 @@ def _info(options: Options) -> int:
         "quarantines": description.quarantines,
         "entries": len(rows),
         "void": void,
-        "namespaces": [_namespace_fields(of) for of in sums],
+        "namespaces": [namespace._asdict() for namespace in sums],
     }
     return _print(options, document, _info_lines(location, description, len(rows), void, sums))
 
@@ -148,8 +150,7 @@ def _list(options: Options) -> int:
     with _opened(options) as store:
         fields = [_row_fields(row) for row in store.rows() if matches(row.key, glob)]
     fields.sort(key=itemgetter("name", "identity"))
-    lines = [f"{row['name']}  {_said(row)}  {_time(row['checked_at'])}{_by(row)}" for row in fields]
-    return _print(options, fields, lines)
+    return _print(options, fields, map(_format, fields))
 
 
 def _remove(options: Options) -> int:
@@ -193,7 +194,9 @@ def _clean(options: Options) -> int:
 def _glob(name: str, options: Options) -> str:
     glob: str = options.glob
     if glob.startswith(SCHEME):
-        raise UsageError(f"quaycache cache {name}", f"an entry's name has no {SCHEME}: {_EXAMPLE}")
+        raise UsageError(
+            f"quaycache cache {name}", f"write the name of an entry without {SCHEME}: {_EXAMPLE}"
+        )
     return glob
 
 
@@ -205,7 +208,7 @@ def _opened(options: Options) -> AbstractContextManager[Store]:
 def _print(options: Options, document: object, lines: Iterable[str]) -> int:
     if options.output == "json":
         lines = [json.dumps(document, indent=2)]
-    say(*lines)
+    print_out(*lines)
     return SUCCESS
 
 
@@ -218,21 +221,17 @@ def _info_lines(
         f"entries      {entries}" + (f", {void} of them void" if void else ""),
         f"quarantines  {description.quarantines}",
     ]
-    for of in sums:
-        listing = "no listing" if of.repositories is None else f"{of.repositories} listed"
+    for namespace in sums:
+        repositories = namespace.repositories
+        listing = "no listing" if repositories is None else f"{repositories} listed"
+        answers = _count(namespace.answers, "answer", "answers")
         lines += [
             "",
-            f"{of.registry}/{of.namespace}"
-            + ("" if of.identity == ANONYMOUS else f" with token {of.identity[:8]}"),
-            f"  {listing}, {_count(of.answers, 'answer', 'answers')}, {of.present} present,"
-            f" {format_size(of.size)}",
-            f"  checked from {_time(of.oldest)} to {_time(of.newest)}",
+            f"{namespace.registry}/{namespace.namespace}{_format_identity(namespace.identity)}",
+            f"  {listing}, {answers}, {namespace.present} present, {format_size(namespace.size)}",
+            f"  checked from {_time(namespace.oldest)} to {_time(namespace.newest)}",
         ]
     return lines
-
-
-def _namespace_fields(of: NamespaceSum) -> dict[str, Any]:
-    return of._asdict()
 
 
 def _row_fields(row: Row) -> dict[str, Any]:
@@ -254,14 +253,17 @@ def _row_fields(row: Row) -> dict[str, Any]:
     return fields
 
 
-def _said(fields: dict[str, Any]) -> str:
+def _format(fields: dict[str, Any]) -> str:
     if fields["kind"] == "listing":
-        return f"{fields['repositories']} repositories"
-    return str(fields.get("digest", fields["kind"]))
+        content = f"{fields['repositories']} repositories"
+    else:
+        content = fields.get("digest", fields["kind"])
+    identity = _format_identity(fields["identity"])
+    return f"{fields['name']}  {content}  {_time(fields['checked_at'])}{identity}"
 
 
-def _by(fields: dict[str, Any]) -> str:
-    return "" if fields["identity"] == ANONYMOUS else f"  with token {fields['identity'][:8]}"
+def _format_identity(identity: str) -> str:
+    return "" if identity == ANONYMOUS else f"  with token {identity[:8]}"
 
 
 def _time(seconds: float | None) -> str:

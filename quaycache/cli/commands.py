@@ -1,4 +1,4 @@
-"""Commands, and groups of commands that are imported when they are called for."""
+"""Commands, and groups that import each command when it is called."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from quaycache.cli.output import say
+from quaycache.cli.output import print_out
 from quaycache.cli.parser import Options, Parser, UsageError
 
 
 class Command(NamedTuple):
-    """Something that can be done.
+    """One command.
 
     Attributes:
-        parser: of its options.
-        run: does it; returns the exit code.
+        parser: the parser of its arguments.
+        run: runs the command and returns the exit code.
     """
 
     parser: Parser
@@ -26,11 +26,11 @@ class Group(NamedTuple):
     """Commands that share a first word.
 
     Attributes:
-        name: ``quaycache``, or ``quaycache cache``.
-        description: of all of them.
-        commands: by name: a line about it, and where it is: a module and a function in it that
-            returns the `Command` or `Group`.
-        version: what ``--version`` prints; None if there is none.
+        name: the words before the command's own: ``quaycache``, or ``quaycache cache``.
+        description: one sentence for the group's help.
+        commands: maps a command's name to its summary, and to the module and the function that
+            makes its `Command` or `Group`.
+        version: the text of ``--version``; None if the group does not have that option.
     """
 
     name: str
@@ -39,40 +39,40 @@ class Group(NamedTuple):
     version: str | None = None
 
     def load(self, name: str) -> Command | Group:
-        """One of the commands."""
+        """Import one of the commands and return it."""
         _, module, function = self.commands[name]
         make: Callable[[], Command | Group] = getattr(importlib.import_module(module), function)
         return make()
 
     def run(self, arguments: Sequence[str]) -> int:
-        """Do what the arguments say; the exit code.
+        """Run the command that the arguments name; return the exit code.
 
         Raises:
-            UsageError: they say nothing that there is.
+            UsageError: If the arguments are invalid.
         """
         if not arguments:
             raise UsageError(self.name, "a command is missing")
         name, *rest = arguments
         if name in ("-h", "--help"):
-            say(self.help())
+            print_out(self.help())
             return 0
         if name == "--version" and self.version is not None:
-            say(self.version)
+            print_out(self.version)
             return 0
         if name not in self.commands:
-            from difflib import get_close_matches  # only for who mistypes
+            from difflib import get_close_matches  # needed only after a typing error
 
             near = get_close_matches(name, self.commands, 1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             kind = "option" if name.startswith("-") else "command"
-            raise UsageError(self.name, f"there is no {kind} '{name}'{hint}")
+            raise UsageError(self.name, f"unknown {kind} '{name}'{hint}")
         command = self.load(name)
         if isinstance(command, Group):
             return command.run(rest)
         return command.run(command.parser.parse(rest))
 
     def help(self) -> str:
-        """What there is, for people."""
+        """Return the text of ``--help``."""
         width = max(map(len, self.commands)) + 2
         lines = [f"  {name:<{width}}{line}" for name, (line, _, _) in self.commands.items()]
         options = ["  -h, --help   show this help"]
@@ -90,6 +90,6 @@ class Group(NamedTuple):
                 "options:",
                 *options,
                 "",
-                f"'{self.name} COMMAND --help' says more.",
+                f"Run '{self.name} COMMAND --help' for the options of a command.",
             ]
         )

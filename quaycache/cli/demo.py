@@ -1,4 +1,4 @@
-"""``quaycache demo``: the main job against an embedded Quay: the n/j law, then the cache."""
+"""``quaycache demo``: resolve a pattern on an embedded Quay, first with workers, then cached."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from quaycache.cli.commands import Command
 from quaycache.cli.exits import SUCCESS
 from quaycache.cli.logs import show_logs
 from quaycache.cli.options import add_parallel
-from quaycache.cli.output import say
+from quaycache.cli.output import print_out
 from quaycache.cli.parser import Options, Parser
 from quaycache.client import QuayClient
 from quaycache.errors import MissingExtraError
@@ -24,10 +24,10 @@ _URI = "quay://demo/*:latest"
 
 
 _DESCRIPTION = """\
-Resolve a pattern of an embedded Quay: one at a time, with N workers, and from the cache.
+Resolve a pattern on an embedded Quay: one at a time, with N workers, and from the cache.
 
-The server runs on loopback in a process of its own, with 100 repositories and 100 ms for each
-answer. The best possible time is the listing, then ceil(n/j) rounds of checks."""
+The server runs on loopback in a separate process. It has 100 repositories and takes 100 ms for
+each answer. The best possible time is that of the listing plus ceil(n/j) rounds of checks."""
 
 
 def command() -> Command:
@@ -38,11 +38,11 @@ def command() -> Command:
 
 
 def demo(options: Options) -> int:
-    """Run it; the exit code."""
+    """Run the demonstration; return the exit code."""
     parallel = options.parallel
     if find_spec("trustme") is None:
         raise MissingExtraError(
-            "the demo needs the package 'trustme': pip install 'quaycache[cli,testing]'"
+            "the package 'trustme' is missing: pip install 'quaycache[cli,testing]'"
         )
     from quaycache.testing import EmbeddedQuay
 
@@ -61,11 +61,11 @@ def demo(options: Options) -> int:
                     policy=policy,
                 )
 
-        say(
+        print_out(
             f"{_URI} on an embedded Quay over HTTP/2:"
             f" {_REPOSITORIES} repositories, {_LATENCY * 1000:.0f} ms an answer\n"
         )
-        say("run                    workers   found   requests      time   best possible")
+        print_out("run                    workers   found   requests      time   best possible")
         runs = (
             ("one at a time", 1, None),
             ("cold", parallel, Policy()),
@@ -73,7 +73,7 @@ def demo(options: Options) -> int:
             ("fresh", parallel, Policy()),
         )
         for name, workers, policy in runs:
-            say(_row(name, workers, run(workers, policy)))
+            print_out(_row(name, workers, run(workers, policy)))
     return SUCCESS
 
 

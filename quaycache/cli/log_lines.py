@@ -1,22 +1,22 @@
-"""Log records as lines on stderr; apart from `logs`, because most runs have none."""
+"""Log records as lines on stderr; separate from `logs`, because most runs do not log."""
 
 from __future__ import annotations
 
 import logging
 
-from quaycache.cli.output import complain
+from quaycache.cli.output import print_err
 
 
 class LineHandler(logging.Handler):
-    """Looks stderr up at each record: while progress bars are drawn, it is theirs."""
+    """Prints records on the current ``sys.stderr``, which progress bars replace while they run."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        complain(f"{record.levelname.lower()}: {record.getMessage()}")
+        print_err(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def show_from(level: str) -> None:
-    """Print the records of quaycache from `level` on."""
+    """Print quaycache's log records of `level` and above."""
     logger = logging.getLogger("quaycache")
     logger.handlers = [LineHandler()]
     logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""Which log records of quaycache become lines on stderr."""
+"""Selects the log records that are printed on stderr."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from quaycache.lazy_logger import set_up_with
 
 
 def show_logs(verbose: int, quiet: bool) -> None:
-    """Warnings, and with ``-v`` what happens, with ``-vv`` each repository; with ``-q`` nothing."""
+    """Print warnings; also progress (``-v``) and each repository (``-vv``), or nothing (``-q``)."""
     level = "ERROR" if quiet else "WARNING"
     if verbose:
         level = "INFO" if verbose == 1 else "DEBUG"

@@ -1,4 +1,4 @@
-"""Options that several commands share: workers, where answers are kept, how old one may be."""
+"""Options that several commands share: workers, place of the cache, age of answers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _DEFAULTS = Policy()
 
 
 class NoHomeError(SettingsError):
-    """Nobody says where caches go."""
+    """The platform's cache directory cannot be determined."""
 
 
 def add_parallel(parser: Parser, default: int) -> None:
-    """``-j/--parallel``."""
+    """Add ``-j/--parallel``."""
     parser.add_option(
         "-j",
         "--parallel",
@@ -38,41 +38,42 @@ def add_parallel(parser: Parser, default: int) -> None:
 
 
 def add_cache_place(parser: Parser) -> None:
-    """``--cache-dir`` and ``--cache-url``, as `open_store` reads them."""
+    """Add ``--cache-dir`` and ``--cache-url``, which `open_store` reads."""
     parser.add_option(
         "--cache-dir",
         metavar="DIR",
-        about="Keep answers there; by default in the platform's cache directory.",
+        about="Store answers in this directory; by default in the platform's cache directory.",
     )
     parser.add_option(
         "--cache-url",
         metavar="URL",
-        about="Keep answers in a Redis or Valkey instead: redis://[user:password@]host:port/db,"
+        about="Store answers in a Redis or Valkey instead: redis://[user:password@]host:port/db,"
         " rediss:// for TLS, unix:///path.",
     )
 
 
 def add_max_age(parser: Parser) -> None:
-    """``--max-age``, in seconds."""
+    """Add ``--max-age``, in seconds."""
     parser.add_option(
         "--max-age",
         convert=parse_duration,
         default=f"{_DEFAULTS.max_age / 3600:.0f}h",
         metavar="DURATION",
-        about="A tag that was there is asked for again after so long, changed or not.",
+        about="Check a tag known to exist again after this long, even if the listing shows no"
+        " change.",
     )
 
 
 def add_cache_options(parser: Parser) -> None:
-    """All of them, as `policy_of` and `store_for` read them."""
+    """Add all options of the cache, which `policy_of` and `store_for` read."""
     add_cache_place(parser)
-    parser.add_flag("--no-cache", about="Keep nothing, and use nothing that is kept.")
+    parser.add_flag("--no-cache", about="Neither read nor write a cache.")
     parser.add_option(
         "--ttl",
         convert=parse_duration,
         default=f"{_DEFAULTS.ttl / 60:.0f}m",
         metavar="DURATION",
-        about="For so long, an answer is used without asking anything.",
+        about="Use an answer without any request for this long.",
     )
     add_max_age(parser)
     parser.add_option(
@@ -80,20 +81,21 @@ def add_cache_options(parser: Parser) -> None:
         convert=parse_duration,
         default="0",
         metavar="DURATION",
-        about="If the server fails, use an answer for so long after its time.",
+        about="If the server fails, serve stale answers up to this long past their freshness"
+        " lifetime.",
     )
-    parser.add_flag("--refresh", about="Ask everything anew, and keep what is learned.")
-    parser.add_flag("--offline", about="Ask nothing; exit 4 if anything is not in the cache.")
+    parser.add_flag("--refresh", about="Ignore stored answers, and store the new ones.")
+    parser.add_flag("--offline", about="Send no requests; exit 4 if anything is not in the cache.")
 
 
 def policy_of(options: Options, command: str) -> Policy | None:
-    """The policy that the options come to; None means no cache at all.
+    """Return the policy that the options describe, or None for ``--no-cache``.
 
-    Of ``--no-cache``, ``--refresh`` and ``--offline`` one is enough; the command line beats the
-    environment.
+    Only one of ``--no-cache``, ``--refresh`` and ``--offline`` may be set. The command line
+    overrides the environment.
 
     Raises:
-        UsageError: there are two. The message says where each was set.
+        UsageError: If two of them are set. The message names where.
     """
     is_set = [name for name in ("no_cache", "refresh", "offline") if getattr(options, name)]
     on_command_line = [name for name in is_set if name in options.on_command_line]
@@ -103,7 +105,7 @@ def policy_of(options: Options, command: str) -> Policy | None:
             f"--{name.replace('_', '-')}" if on_command_line else f"QUAYCACHE_{name.upper()}"
             for name in chosen
         )
-        raise UsageError(command, f"{' and '.join(names)} exclude each other")
+        raise UsageError(command, f"{' and '.join(names)} are mutually exclusive")
     if chosen == ["no_cache"]:
         return None
     return Policy(
@@ -115,10 +117,12 @@ def policy_of(options: Options, command: str) -> Policy | None:
 
 
 def store_for(options: Options, policy: Policy) -> Store | None:
-    """The store, or None if there is no place for one, which is a warning.
+    """Return the store; without a home directory, log a warning and return None.
 
     Raises:
-        MissingExtraError, SettingsError: as `open_store`; or offline, there is no place for one.
+        MissingExtraError: If the URL needs redis-py.
+        SettingsError: If the options are invalid, or there is no home directory and *policy* is
+            offline.
     """
     try:
         return open_store(options)
@@ -130,28 +134,30 @@ def store_for(options: Options, policy: Policy) -> Store | None:
 
 
 def open_store(options: Options) -> Store:
-    """The store in the directory or at the URL of the options, or in the platform's directory.
+    """Return the store in the options' directory or at their URL, or in the platform's directory.
 
-    The command line beats the environment; there, and here, one of the two is enough.
+    The command line overrides the environment. Each of them may set one of the two options.
 
     Raises:
-        MissingExtraError: the URL needs redis-py.
-        NoHomeError: the platform has no directory, because the user has no home.
-        SettingsError: there are both, or one is wrong.
+        MissingExtraError: If the URL needs redis-py.
+        NoHomeError: If the user has no home directory, and so no platform cache directory.
+        SettingsError: If both options are set, or one is invalid.
     """
     directory, url = options.cache_dir, options.cache_url
     if directory is not None and url is not None:
         given = options.on_command_line.intersection(("cache_dir", "cache_url"))
         if len(given) == 2:
-            raise SettingsError("--cache-dir and --cache-url exclude each other")
+            raise SettingsError("--cache-dir and --cache-url are mutually exclusive")
         if not given:
-            raise SettingsError("QUAYCACHE_CACHE_DIR and QUAYCACHE_CACHE_URL exclude each other")
+            raise SettingsError(
+                "QUAYCACHE_CACHE_DIR and QUAYCACHE_CACHE_URL are mutually exclusive"
+            )
         directory, url = (directory, None) if "cache_dir" in given else (None, url)
     if (store := store_at(directory, url)) is not None:
         return store
-    import platformdirs  # only where nobody says which directory
+    import platformdirs  # needed only for the default directory
 
     try:
         return DiskStore(platformdirs.user_cache_dir("quaycache", appauthor=False))
     except RuntimeError:
-        raise NoHomeError("there is no home directory for a cache: see --cache-dir") from None
+        raise NoHomeError("no home directory for the cache: set --cache-dir") from None

@@ -1,4 +1,4 @@
-"""What goes to stdout and stderr: a `Resolution` as text, and numbers in forms for people."""
+"""Output on stdout and stderr: a `Resolution` as text, and human-readable numbers."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 class OutputError(QuaycacheError):
-    """Stdout takes nothing."""
+    """Stdout cannot be written."""
 
 
 def replace_closed_streams() -> None:
-    """Whoever started us may have closed them: Python has None then.
+    """Open a null device for a closed stderr, which Python represents as None.
 
     Raises:
-        OutputError: stdout is closed, and what is asked for could not be printed.
+        OutputError: If stdout is closed: the output would be lost.
     """
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it lasts as long as we
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until exit
     if sys.stdout is None:
         sys.stdout = sys.stderr
         raise OutputError("stdout is closed")
 
 
-def say(*lines: str) -> None:
-    """Print lines on stdout. A file's name in them need not be text: it leaves as it came in.
+def print_out(*lines: str) -> None:
+    """Print lines on stdout; undecodable bytes of a file name leave as they came in.
 
     Raises:
-        BrokenPipeError: its reader has had enough.
-        OutputError: it takes nothing.
+        BrokenPipeError: If the reader has gone away.
+        OutputError: If stdout cannot be written.
     """
     try:
         sys.stdout.buffer.write(os.fsencode("".join(f"{line}\n" for line in lines)))
@@ -49,9 +49,9 @@ def say(*lines: str) -> None:
         raise OutputError(f"stdout cannot be written: {error.strerror}") from error
 
 
-def complain(line: str) -> None:
+def print_err(line: str) -> None:
     """Print a line on stderr."""
-    with contextlib.suppress(OSError):  # it is closed: there is nobody to tell
+    with contextlib.suppress(OSError):  # stderr is closed
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
@@ -88,19 +88,19 @@ FORMATS: dict[str, Callable[[Resolution], Iterator[str]]] = {
     "json": _json,
     "jsonl": _jsonl,
 }
-"""By the value of ``--output``: the lines to print."""
+"""Maps a value of ``--output`` to the function that makes the lines to print."""
 
 
 def format_time(seconds: float) -> str:
-    """Seconds UTC as ``2026-03-01T12:00:00Z``."""
-    from datetime import datetime, timezone  # most runs name no time
+    """Return seconds UTC as ``2026-03-01T12:00:00Z``."""
+    from datetime import datetime, timezone  # most runs print no time
 
     moment = datetime.fromtimestamp(int(seconds), tz=timezone.utc)
     return moment.isoformat().replace("+00:00", "Z")
 
 
 def format_size(size: int) -> str:
-    """Bytes as ``12 bytes``, ``3.4 KiB``, ``5.6 MiB``..."""
+    """Return a number of bytes as ``12 bytes``, ``3.4 KiB``, ``5.6 MiB``..."""
     if size < 1024:
         return f"{size} bytes"
     amount = size / 1024
@@ -112,7 +112,7 @@ def format_size(size: int) -> str:
 
 
 def stats_line(stats: Stats) -> str:
-    """The counters in one line, ``name=value`` each."""
+    """Return the counters as one line of ``name=value`` pairs."""
     return " ".join(f"{name}={value}" for name, value in stats.as_dict().items())
 
 

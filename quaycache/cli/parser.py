@@ -1,6 +1,6 @@
-"""Options of a command: from the command line, else the environment, else a default.
+"""Options of a command, from the command line, the environment or a default, in this order.
 
-On argparse: a third-party parser takes longer to import than a fresh run takes.
+Built on argparse: a third-party parser takes longer to import than a fresh run takes.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _BOOLEANS = {
 
 
 class UsageError(QuaycacheError):
-    """The command line is wrong.
+    """The command line is invalid.
 
     Attributes:
-        command: whose ``--help`` would have told.
+        command: the command whose ``--help`` describes the correct form.
     """
 
     def __init__(self, command: str, message: str) -> None:
@@ -31,13 +31,13 @@ class UsageError(QuaycacheError):
 
 
 class Setting(NamedTuple):
-    """An option that can come from elsewhere than the command line.
+    """An option whose value can also come from the environment or a default.
 
     Attributes:
-        flag: its long form.
-        variable: of the environment; None if it is not read from there.
-        default: as it would be written on the command line; None if there is none.
-        convert: text -> value; raises `SettingsError`.
+        flag: the long form of the option.
+        variable: the environment variable; None if the environment is not read.
+        default: the default, as written on the command line; None if the option has none.
+        convert: converts text to the value, or raises `SettingsError`.
     """
 
     flag: str
@@ -50,14 +50,14 @@ class Options(argparse.Namespace):
     """The values of a command's options, by the names of their long forms.
 
     Attributes:
-        on_command_line: names of the options that were given there.
+        on_command_line: the names of the options that the command line sets.
     """
 
     on_command_line: frozenset[str]
 
 
 class Parser(argparse.ArgumentParser):
-    """Parses what follows a command's name."""
+    """Parser of the arguments after a command's name."""
 
     def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
         super().__init__(
@@ -82,14 +82,14 @@ class Parser(argparse.ArgumentParser):
         about: str,
         environment: bool = True,
     ) -> None:
-        """An option with a value."""
+        """Add an option with a value."""
         setting = self._setting(names, convert, default, environment=environment)
         self.add_argument(
             *names, dest=_name(setting), metavar=metavar, help=_described(about, setting)
         )
 
     def add_flag(self, *names: str, about: str, environment: bool = True) -> None:
-        """An option that is there or not; the value is False or True."""
+        """Add an option without a value: True if it is given, else False."""
         setting = self._setting(names, to_boolean, "no", environment=environment)
         described = _described(about, setting._replace(default=None))
         self.add_argument(
@@ -97,7 +97,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_switch(self, name: str, about: str) -> None:
-        """``--x`` and ``--no-x``; the value is None if neither is there."""
+        """Add ``--x`` and ``--no-x``; the value is None if neither is given."""
         setting = self._setting((name,), to_boolean, None, environment=True)
         no = f"--no-{name.removeprefix('--')}"
         described = _described(about, setting)
@@ -106,20 +106,20 @@ class Parser(argparse.ArgumentParser):
             name, dest=_name(setting), action="store_const", const="yes", help=described
         )
         both.add_argument(
-            no, dest=_name(setting), action="store_const", const="no", help="Draw none."
+            no, dest=_name(setting), action="store_const", const="no", help=f"Turn off {name}."
         )
 
     def add_counter(self, *names: str, about: str) -> None:
-        """An option whose value is how often it is there."""
+        """Add an option whose value is the number of times it is given."""
         setting = self._setting(names, integer(0, 9), "0", environment=True)
         described = _described(about, setting._replace(default=None))
         self.add_argument(*names, dest=_name(setting), action="count", help=described)
 
     def parse(self, arguments: Sequence[str]) -> Options:
-        """The options.
+        """Parse the arguments and return the options.
 
         Raises:
-            UsageError: one is wrong; the message says where it was set.
+            UsageError: If an option is invalid. The message names where it was set.
         """
         options = self.parse_intermixed_args(arguments, Options())
         given = [name for name in self.settings if getattr(options, name) is not None]
@@ -168,24 +168,24 @@ def integer(low: int, high: int) -> Callable[[str], int]:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Converts one of a few words."""
+    """Return a converter that accepts only the given words."""
 
     def convert(text: str) -> str:
         if text not in choices:
-            raise SettingsError(f"'{text}' is none of {', '.join(choices)}")
+            raise SettingsError(f"invalid value '{text}': use one of {', '.join(choices)}")
         return text
 
     return convert
 
 
 def to_boolean(text: str) -> bool:
-    """Converts yes and no, in their common spellings.
+    """Convert "yes" or "no", in any of their common spellings.
 
     Raises:
-        SettingsError: it is neither.
+        SettingsError: If *text* is neither.
     """
     if text.lower() not in _BOOLEANS:
-        raise SettingsError(f"'{text}' is neither yes nor no")
+        raise SettingsError(f"invalid value '{text}': use yes or no")
     return _BOOLEANS[text.lower()]
 
 
@@ -194,7 +194,7 @@ _MAX_WIDTH = 100
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
-        # argparse makes one for each option, and would import shutil to learn the width.
+        # argparse makes a formatter for each option, and would import shutil for the width.
         super().__init__(prog, max_help_position=30, width=_width())
 
 
@@ -204,7 +204,7 @@ def _width() -> int:
         return min(_MAX_WIDTH, int(columns[:4]))
     try:
         return min(_MAX_WIDTH, os.get_terminal_size().columns - 2)
-    except (OSError, ValueError):  # it is no terminal, or closed
+    except (OSError, ValueError):  # stdout is closed or not a terminal
         return _MAX_WIDTH
 
 

@@ -1,4 +1,4 @@
-"""Progress bars: one listener among others. The only module that imports rich."""
+"""Progress bars, drawn by an event listener. The only module that imports rich."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        # Of what came in the first moment, what is known already among it, no rate can be made.
-        told = speed is not None and (task.elapsed or 0.0) >= 1
-        return Text(f"{speed:.0f}/s" if told else "")
+        # Answers from the cache arrive at once: a rate of the first second would mean nothing.
+        is_known = speed is not None and (task.elapsed or 0.0) >= 1
+        return Text(f"{speed:.0f}/s" if is_known else "")
 
 
 class ProgressBars:
-    """One bar for the listing and one for the checks, on stderr while in its ``with``."""
+    """A context manager that draws a bar for the listing and one for the checks on stderr."""
 
     def __init__(self) -> None:
         self._progress = Progress(

@@ -13,7 +13,7 @@ from quaycache.cli import exits
 from quaycache.cli.commands import Command
 from quaycache.cli.logs import show_logs
 from quaycache.cli.options import add_cache_options, add_parallel, policy_of, store_for
-from quaycache.cli.output import FORMATS, complain, format_time, say, stats_line
+from quaycache.cli.output import FORMATS, format_time, print_err, print_out, stats_line
 from quaycache.cli.parser import Options, Parser, integer, one_of
 from quaycache.client import QuayClient
 from quaycache.errors import QuayAPIError, RateLimitedError
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from quaycache.tag_client import TagClient
 
 
-# A line of so many names can still be read.
-_NAMED = 5
-_LINES = 20
+# Repository names in one line of a warning.
+_MAX_NAMES = 5
+# Failures printed in text form.
+_MAX_FAILURES = 20
 
 
 _COMMAND = "quaycache resolve"
@@ -44,8 +45,8 @@ _COMMAND = "quaycache resolve"
 _DESCRIPTION = """\
 Print the repositories of a namespace that match a glob and carry a tag.
 
-A URI is quay://NAMESPACE/GLOB:TAG[?since=WHEN][&token=TOKEN]. Without a glob it means every
-repository, without a tag 'latest'. Quote it: the shell has globs of its own."""
+A URI is quay://NAMESPACE/GLOB:TAG[?since=WHEN][&token=TOKEN]. The default glob is '*', which
+means every repository; the default tag is 'latest'. Quote the URI: the shell expands globs too."""
 
 _EPILOG = """\
 examples:
@@ -53,8 +54,8 @@ examples:
   quaycache resolve -o digest -j 16 'quay://kolla/nova-*' 'quay://kolla/glance-api:master'
 
 exit codes:
-  0 success, 1 failure, 2 usage, 3 partial with --keep-going, 4 offline and not all is known,
-  130 interrupted"""
+  0 success, 1 failure, 2 usage, 3 partial with --keep-going, 4 something not in the cache with
+  --offline, 130 interrupted"""
 
 
 def _api_url(text: str) -> str:
@@ -62,51 +63,54 @@ def _api_url(text: str) -> str:
 
 
 def command() -> Command:
-    """``quaycache resolve``."""
+    """Return ``quaycache resolve``."""
     parser = Parser(_COMMAND, _DESCRIPTION, _EPILOG)
-    parser.add_argument("uris", metavar="URI", nargs="+", help="What to look for.")
+    parser.add_argument("uris", metavar="URI", nargs="+", help="What to find, as described above.")
     add_parallel(parser, DEFAULT_WORKERS)
     parser.add_option(
         "--since",
         convert=parse_since,
         metavar="WHEN",
-        about="Only tags set since then: 2026-03-01 or 2026-03-01T12:00:00Z. A URI's own wins.",
+        about="Find only tags set at this time or later: 2026-03-01 or 2026-03-01T12:00:00Z."
+        " A URI's since= overrides it.",
     )
     parser.add_option(
         "--token-file",
         metavar="FILE",
-        about="A file with an OAuth application token. A URI's own wins;"
-        " QUAYCACHE_TOKEN comes last.",
+        about="Read an OAuth application token from this file. It overrides QUAYCACHE_TOKEN;"
+        " a URI's token= overrides both.",
     )
     parser.add_option(
         "--api-url",
         convert=_api_url,
         default=DEFAULT_API_URL,
         metavar="URL",
-        about="The Quay to ask: https://host[:port].",
+        about="The Quay server: https://host[:port].",
     )
     parser.add_option(
         "--retries",
         convert=integer(0, 100),
         default=str(DEFAULT_RETRIES),
         metavar="N",
-        about="Repeat a failed request N times; a refusal with 429 does not count.",
+        about="Repeat a failed request up to N times; responses with 429 do not count.",
     )
     parser.add_option(
         "--timeout",
         convert=parse_duration,
         default=f"{DEFAULT_TIMEOUT:.0f}s",
         metavar="DURATION",
-        about="Give up when the server has refused everything with 429 for this long.",
+        about="Give up when the server has refused every request with 429 for this long.",
     )
     parser.add_option(
         "--rate-limit",
         convert=parse_rate,
         metavar="RATE",
-        about="At most RATE requests a second over all workers.",
+        about="Send at most RATE requests per second, all workers together.",
     )
     add_cache_options(parser)
-    parser.add_flag("--keep-going", about="Print what can be had; exit 3 if anything failed.")
+    parser.add_flag(
+        "--keep-going", about="Continue after a failure: print what was found, and exit 3."
+    )
     parser.add_option(
         "-o",
         "--output",
@@ -114,19 +118,19 @@ def command() -> Command:
         default="text",
         metavar="FORMAT",
         about="text: repository:tag; digest: repository@digest; json: one object;"
-        " jsonl: one for each image.",
+        " jsonl: one object per image.",
     )
-    parser.add_flag("--stats", about="Print what it cost, on stderr.")
+    parser.add_flag("--stats", about="Print request and cache statistics on stderr.")
     parser.add_switch(
-        "--progress", about="Draw progress bars on stderr; by default if it is a terminal."
+        "--progress", about="Draw progress bars on stderr; the default if it is a terminal."
     )
-    parser.add_flag("-q", "--quiet", about="No progress bars and no warnings.")
-    parser.add_counter("-v", "--verbose", about="Say what happens; twice for every repository.")
+    parser.add_flag("-q", "--quiet", about="Print no progress bars and no warnings.")
+    parser.add_counter("-v", "--verbose", about="Log progress on stderr; -vv logs each repository.")
     return Command(parser, resolve)
 
 
 def resolve(options: Options) -> int:
-    """Print what was found; the exit code."""
+    """Resolve the URIs and print the result; return the exit code."""
     show_logs(options.verbose, options.quiet)
     policy = policy_of(options, _COMMAND)
     queries = [parse_query(uri) for uri in options.uris]
@@ -135,12 +139,12 @@ def resolve(options: Options) -> int:
             query if query.since is not None else query._replace(since=options.since)
             for query in queries
         ]
-    # A file that cannot be read is an error even where every URI brings a token of its own.
+    # Read the file even if every URI has a token: an unreadable file is always an error.
     token = find_token(options.token_file, os.environ)
     offline = policy is not None and policy.mode is Mode.OFFLINE
     with ExitStack() as opened:
         client: TagClient
-        client = asking = opened.enter_context(
+        client = uncached = opened.enter_context(
             QuayClient(
                 token,
                 api_url=options.api_url,
@@ -151,7 +155,7 @@ def resolve(options: Options) -> int:
         )
         store = None if policy is None else store_for(options, policy)
         if store is not None:
-            client = opened.enter_context(CachedQuayClient(asking, store, policy))
+            client = opened.enter_context(CachedQuayClient(uncached, store, policy))
         try:
             resolution = resolve_queries(
                 queries,
@@ -164,8 +168,8 @@ def resolve(options: Options) -> int:
             raise _with_hints(error) from None
     _print(resolution, options.output, options.stats)
     if not options.quiet:
-        _tell_age(resolution, offline=offline)
-        _tell_nothing(resolution)
+        _warn_stale(resolution, offline=offline)
+        _warn_nothing_found(resolution)
     return _exit_code(queries, resolution, offline=offline)
 
 
@@ -175,7 +179,7 @@ def _listener(options: Options) -> AbstractContextManager[Listener | None]:
         progress = sys.stderr.isatty() and not options.quiet
     if not progress:
         return nullcontext()
-    from quaycache.cli.progress import ProgressBars  # rich, only where there is a terminal
+    from quaycache.cli.progress import ProgressBars  # imports rich
 
     return ProgressBars()
 
@@ -191,40 +195,42 @@ def _with_hints(error: QuayAPIError) -> QuayAPIError:
 
 
 def _print(resolution: Resolution, output: str, stats: bool) -> None:
-    say(*FORMATS[output](resolution))
+    print_out(*FORMATS[output](resolution))
     failures = resolution.failures
-    for failure in failures[:_LINES]:
-        complain(f"error: {failure.error}")
-    if len(failures) > _LINES:
-        complain(f"error: and {len(failures) - _LINES} more: see --output json")
+    for failure in failures[:_MAX_FAILURES]:
+        print_err(f"error: {failure.error}")
+    if len(failures) > _MAX_FAILURES:
+        print_err(f"error: {len(failures) - _MAX_FAILURES} more failures: see --output json")
     if stats:
-        complain(stats_line(resolution.stats))
+        print_err(stats_line(resolution.stats))
 
 
-def _tell_age(resolution: Resolution, *, offline: bool) -> None:
-    """On stderr, what a reader of plain text would not see: that an answer is old."""
+def _warn_stale(resolution: Resolution, *, offline: bool) -> None:
+    """Print the age of old answers on stderr; the plain output does not show it."""
     stats, oldest = resolution.stats, resolution.oldest_checked_at
     if oldest is None:
         return
     if offline:
-        complain(f"offline: the oldest answer is of {format_time(oldest)}")
+        print_err(f"offline: the oldest answer is from {format_time(oldest)}")
     elif stats.stale:
         names = [f"{image.repository}:{image.tag}" for image in resolution.images if image.stale]
-        more = [] if len(names) <= _NAMED else [f"{len(names) - _NAMED} more"]
-        shown = ", ".join((*names[:_NAMED], *more)) or "none of what is printed"
-        complain(
+        more = [] if len(names) <= _MAX_NAMES else [f"{len(names) - _MAX_NAMES} more"]
+        shown = ", ".join((*names[:_MAX_NAMES], *more)) or "no printed image"
+        print_err(
             f"warning: the server failed, and {stats.stale} of {stats.matched} answers are stale,"
-            f" the oldest of {format_time(oldest)}: {shown}"
+            f" the oldest from {format_time(oldest)}: {shown}"
         )
 
 
-def _tell_nothing(resolution: Resolution) -> None:
-    """On stderr, that nothing was found: most often it is a mistake in the URI."""
+def _warn_nothing_found(resolution: Resolution) -> None:
+    """Print a warning if the result is empty; the usual cause is a mistake in the URI."""
     stats = resolution.stats
     if resolution.images or resolution.failures or not (stats.repositories or stats.matched):
         return
-    listed = f"of {stats.repositories} repositories, " if stats.repositories else ""
-    complain(f"warning: nothing found: {listed}{stats.matched} asked about, none carries the tag")
+    print_err(
+        f"warning: no matching tag found (repositories listed: {stats.repositories},"
+        f" tags looked up: {stats.matched})"
+    )
 
 
 def _exit_code(queries: Iterable[Query], resolution: Resolution, *, offline: bool) -> int:
@@ -236,7 +242,7 @@ def _exit_code(queries: Iterable[Query], resolution: Resolution, *, offline: boo
 
 
 def _is_partly_answered(queries: Iterable[Query], resolution: Resolution) -> bool:
-    """Return whether a lookup was answered, or a query has no failure: "nothing" is an answer."""
+    """Return whether any lookup was answered, or any query in full (an empty result is one)."""
     if resolution.stats.matched > resolution.stats.failed:
         return True
     failed: dict[str, list[str]] = {}
@@ -244,7 +250,7 @@ def _is_partly_answered(queries: Iterable[Query], resolution: Resolution) -> boo
         namespace, _, repository = failure.repository.partition("/")
         failed.setdefault(namespace, []).append(repository)
     return any(
-        # An empty name: the listing itself failed.
+        # The empty name stands for the listing itself.
         "" not in (names := failed.get(query.namespace, [])) and not query.matching(names)
         for query in queries
     )

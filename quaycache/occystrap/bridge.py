@@ -1,4 +1,4 @@
-"""`resolve_quay_uri` as occystrap calls it: the same answers, for fewer requests."""
+"""`resolve_quay_uri` as occystrap calls it: the same results with fewer requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_TTL: Final = Policy().ttl
 
-# As occystrap's own function says, whatever its API base is.
+# occystrap's own function returns this for any API base.
 _REGISTRY: Final = "quay.io"
 
 _REFUSED: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
@@ -55,47 +55,48 @@ def resolve_quay_uri(
     rate_limit: float | None = None,
     error: type[Exception] = QuayAPIError,
 ) -> list[tuple[str, str, str]]:
-    """In place of ``occystrap.quay.resolve_quay_uri``.
+    """Replace ``occystrap.quay.resolve_quay_uri``.
 
-    What it asks is ``occystrap.quay.QUAY_API_BASE``, as it is at this moment; quay.io if occystrap
-    is not imported. What happens is logged under ``occystrap.quaycache``.
+    Sends requests to the current value of ``occystrap.quay.QUAY_API_BASE``, or to quay.io if
+    occystrap is not imported. Logs under ``occystrap.quaycache``.
 
     Args:
-        namespace, repo_glob, tag: as there.
-        token: as there: the ``?token=`` of the URI, of whatever type occystrap took it for, or the
-            registry password. Quay ignores anything but an OAuth application token; then this
-            warns, and goes on without it.
-        since: only tags that came to point at their digest at its midnight, UTC, or later.
-        max_workers: how many tags are checked at once.
-        cache_dir: a directory where answers are kept between calls; None means no cache. One that
-            cannot be used costs a warning.
-        cache_url: a Redis or Valkey instead.
+        namespace, repo_glob, tag: as for occystrap's function.
+        token: as for occystrap's function: the ``?token=`` of the URI, in any type that occystrap
+            converts it to, or the registry password. Quay ignores anything but an OAuth
+            application token; this then logs a warning and continues without it.
+        since: only tags set to their digest at midnight UTC of this date, or later.
+        max_workers: how many tags are looked up at once.
+        cache_dir: a directory that stores answers between calls; None means no cache. An unusable
+            one produces a warning.
+        cache_url: the URL of a Redis or Valkey that stores answers instead.
         cache_ttl: seconds for which an answer is used without a request.
         retries: how often one request is repeated.
-        rate_limit: requests a second over all workers; None and, as there, 0 mean as fast as the
-            server takes.
-        error: what to raise instead of this package's own errors; called with a message.
+        rate_limit: requests per second of all workers together. None means no limit; so does 0, as
+            for occystrap's function.
+        error: the class to raise instead of quaycache's own errors, called with a message.
 
     Returns:
-        ``('quay.io', 'namespace/repository', tag)`` of each match, ordered by repository.
+        A tuple ``('quay.io', 'namespace/repository', tag)`` for each match, ordered by repository.
 
     Raises:
-        QuayAPIError: or `error`: an argument is wrong, or no complete answer could be had.
+        QuayAPIError: If an argument is invalid, or the answer is incomplete. With *error*, that
+            class instead.
     """
     try:
         query = Query(namespace, repo_glob, tag, None if since is None else midnight(since))
         with forwarded_logs(), ExitStack() as opened:
-            asking = opened.enter_context(
+            uncached = opened.enter_context(
                 QuayClient(api_url=_api_url(), retries=retries, rate_limit=rate_limit or None)
             )
-            client: TagClient = asking
+            client: TagClient = uncached
             store = _store(cache_dir or None, cache_url or None)
             if store is not None:
                 policy = Policy(ttl=cache_ttl)
-                client = opened.enter_context(CachedQuayClient(asking, store, policy))
+                client = opened.enter_context(CachedQuayClient(uncached, store, policy))
             LOG.info("Resolving %s with %d workers...", query, max_workers)
-            asker = _Asker(client, max_workers)
-            resolution = asker.resolve(query._replace(token=_usable(token)))
+            resolver = _Resolver(client, max_workers)
+            resolution = resolver.resolve(query._replace(token=_usable(token)))
     except QuaycacheError as problem:
         raise error(str(problem)) from problem
     stats = resolution.stats
@@ -104,16 +105,16 @@ def resolve_quay_uri(
         stats.found,
         stats.matched,
         tag,
-        asker.requests,
+        resolver.requests,
     )
     return [(_REGISTRY, image.repository, image.tag) for image in resolution.images]
 
 
-class _Asker:
-    """Asks as occystrap would: in vain with a password, and then without it.
+class _Resolver:
+    """Resolves a query with a token, and without it if Quay does not accept the token.
 
     Attributes:
-        requests: sent so far.
+        requests: HTTP requests sent so far.
     """
 
     def __init__(self, client: TagClient, max_workers: int) -> None:
@@ -124,20 +125,20 @@ class _Asker:
     def resolve(self, query: Query) -> Resolution:
         if query.token is not None:
             try:
-                # Only a listing shows whether a token is taken.
-                return self._ask(_through_listing(query))
+                # Only a listing shows whether Quay accepts a token.
+                return self._resolve_once(_with_listing(query))
             except AuthenticationError as refusal:
                 _warn_of_ignored_token(str(refusal))
                 query = query._replace(token=None)
         try:
-            return self._ask(query)
+            return self._resolve_once(query)
         except _REFUSED:
             if query.repository is None:
                 raise
-            # To occystrap, what is not listed is not there. To Quay it may be private.
-            return self._ask(_through_listing(query))
+            # To occystrap, an unlisted repository does not exist. To Quay, it may be private.
+            return self._resolve_once(_with_listing(query))
 
-    def _ask(self, query: Query) -> Resolution:
+    def _resolve_once(self, query: Query) -> Resolution:
         try:
             resolution = resolve([query], client=self._client, max_workers=self._max_workers)
         except QuayAPIError as error:
@@ -148,14 +149,14 @@ class _Asker:
         return resolution
 
 
-def _through_listing(query: Query) -> Query:
-    """The same question with a wildcard in it, so that the listing is asked too."""
+def _with_listing(query: Query) -> Query:
+    """Return an equivalent query with a wildcard, which makes the resolver read the listing."""
     name = query.repository
     return query if name is None else query._replace(pattern=f"[{name[0]}]{name[1:]}")
 
 
 def _usable(token: object) -> str | None:
-    """A token that can be sent; occystrap makes numbers and truth values of some, None of none."""
+    """Return the token as text, or None if it cannot be sent; occystrap may pass 5 or True."""
     if not token:
         return None
     try:
@@ -167,7 +168,7 @@ def _usable(token: object) -> str | None:
 
 def _warn_of_ignored_token(reason: str) -> None:
     LOG.warning(
-        "Going on without the token, because Quay's API takes OAuth application tokens only: %s",
+        "Continuing without the token, because Quay's API takes only OAuth application tokens: %s",
         reason,
     )
 

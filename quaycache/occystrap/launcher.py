@@ -1,8 +1,8 @@
-"""occystrap's own command with a few options more, on an unmodified occystrap.
+"""occystrap's command line with options for a cache, on an unmodified occystrap.
 
-While one of its commands runs with ``--cache-dir`` or ``--cache-url``,
-``occystrap.quay.resolve_quay_uri`` is the one of `quaycache.occystrap.bridge`; afterwards it is its
-own again. Nothing of it is changed on disk.
+While a command runs with ``--cache-dir`` or ``--cache-url``, the function
+``occystrap.quay.resolve_quay_uri`` is replaced with the one of `quaycache.occystrap.bridge`. The
+files of occystrap do not change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DEFAULT_TTL: Final = f"{Policy().ttl / 60:.0f}m"
 
 
 def main() -> NoReturn:
-    """Run occystrap's command line and exit as it does."""
+    """Run occystrap's command line and exit with its code."""
     try:
         cli = launcher_cli()
     except (MissingExtraError, SettingsError) as error:
@@ -46,13 +46,13 @@ def main() -> NoReturn:
 
 
 def launcher_cli() -> click.Group:
-    """A copy of occystrap's click group that takes ``--cache-dir`` and its like.
+    """Return a copy of occystrap's click group with the options for a cache.
 
-    If occystrap's own takes ``--cache-dir``, it is that, untouched.
+    If occystrap's own group has ``--cache-dir``, return that group unchanged.
 
     Raises:
-        MissingExtraError: occystrap is not installed.
-        SettingsError: the installed one has not what is needed; the message says which has.
+        MissingExtraError: If occystrap is not installed.
+        SettingsError: If the installed version is unsuitable. The message names a suitable one.
     """
     installed, main_module, quay = _hooks()
     original: Any = getattr(main_module, "cli", None)
@@ -62,8 +62,8 @@ def launcher_cli() -> click.Group:
         and hasattr(original, "commands")
     ):
         raise SettingsError(
-            f"{_PROGRAM} needs an occystrap that has occystrap.quay.resolve_quay_uri, {_OLDEST}"
-            f" or newer; installed is {installed}"
+            f"{_PROGRAM} needs occystrap {_OLDEST} or newer, with"
+            f" occystrap.quay.resolve_quay_uri; the installed version is {installed}"
         )
     if any("--cache-dir" in parameter.opts for parameter in original.params):
         return cast("click.Group", original)
@@ -75,7 +75,7 @@ def launcher_cli() -> click.Group:
 
 
 def _hooks() -> tuple[str, Any, Any]:
-    """The version of occystrap, and its modules that are called; None where there is none."""
+    """Return the version of occystrap and the two modules to patch; None for a missing module."""
     try:
         installed = version("occystrap")
     except PackageNotFoundError:
@@ -104,13 +104,13 @@ def _options() -> list[click.Option]:
             ["--cache-dir"],
             envvar="OCCYSTRAP_CACHE_DIR",
             metavar="DIR",
-            help="Directory for what quay:// URIs have resolved to (default: none is kept)",
+            help="Directory that stores the answers for quay:// URIs (default: no cache)",
         ),
         click.Option(
             ["--cache-url"],
             envvar="OCCYSTRAP_CACHE_URL",
             metavar="URL",
-            help="Redis or Valkey for the same, redis://host:port/db (default: none)",
+            help="Redis or Valkey that stores them instead, redis://host:port/db",
         ),
         click.Option(
             ["--cache-ttl"],
@@ -118,13 +118,13 @@ def _options() -> list[click.Option]:
             callback=seconds,
             default=_DEFAULT_TTL,
             metavar="DURATION",
-            help=f"How long that is used without asking quay.io (default: {_DEFAULT_TTL})",
+            help=f"How long answers are used without a request (default: {_DEFAULT_TTL})",
         ),
     ]
 
 
 def _with_cache(callback: Callable[..., Any], quay: Any) -> Callable[..., Any]:
-    """The group's own callback, and after it the exchange until its context is closed."""
+    """Return a callback that calls the group's own, then patches occystrap until the group ends."""
 
     @functools.wraps(callback)
     def run(
@@ -132,7 +132,7 @@ def _with_cache(callback: Callable[..., Any], quay: Any) -> Callable[..., Any]:
     ) -> Any:
         import click
 
-        # Imported now: occystrap's --verbose sets the level of the loggers that are there.
+        # Import before the callback: occystrap's --verbose sets the level of existing loggers.
         from quaycache.occystrap.bridge import resolve_quay_uri
 
         result = callback(*args, **kwargs)
@@ -144,7 +144,7 @@ def _with_cache(callback: Callable[..., Any], quay: Any) -> Callable[..., Any]:
             elif context.get_parameter_source("cache_url") is not given:
                 cache_url = None
         if cache_dir or cache_url:
-            # Before 0.4.13 there are no retries and no rate limit, and -j is not passed on.
+            # Before 0.4.13, occystrap has no --retries and no --rate-limit, and ignores -j.
             settings = {name: kwargs[name] for name in ("retries", "rate_limit") if name in kwargs}
             resolve = functools.partial(
                 resolve_quay_uri,
@@ -155,14 +155,14 @@ def _with_cache(callback: Callable[..., Any], quay: Any) -> Callable[..., Any]:
                 error=quay.QuayAPIError,
                 **settings,
             )
-            click.get_current_context().with_resource(_exchanged(quay, resolve))
+            click.get_current_context().with_resource(_patched(quay, resolve))
         return result
 
     return run
 
 
 @contextmanager
-def _exchanged(quay: Any, resolve: Callable[..., Any]) -> Iterator[None]:
+def _patched(quay: Any, resolve: Callable[..., Any]) -> Iterator[None]:
     before = quay.resolve_quay_uri
     quay.resolve_quay_uri = resolve
     try:

@@ -1,4 +1,4 @@
-"""Log records in the manner of occystrap: under its name, printed by its handlers."""
+"""Log records in occystrap's style: under its logger, and printed by its handlers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _NAME: Final = "occystrap.quaycache"
 
 
 def _logger() -> logging.Logger:
-    """The logger, with the handler that each of occystrap's modules gives its own."""
+    """Return the logger, with the same handler as the loggers of occystrap's modules."""
     try:
         from shakenfist_utilities import logs
     except ImportError:
         return logging.getLogger(_NAME)
-    # It changes logging for the whole process, which occystrap takes back when it begins: this may
-    # be imported later, or without it.
+    # setup_console() changes logging for the whole process. occystrap undoes that when it starts,
+    # but this module may be imported later, or without occystrap.
     level, logger_class = logging.root.level, logging.getLoggerClass()
     logs.setup_console(_NAME)
     logging.root.setLevel(level)
@@ -30,7 +30,7 @@ LOG: Final = _logger()
 
 
 class _Forward(logging.Handler):
-    """Warnings as they are; what else happens is for ``--verbose``."""
+    """Forwards warnings unchanged, and other records as debug records for ``--verbose``."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelno if record.levelno >= logging.WARNING else logging.DEBUG
@@ -38,7 +38,7 @@ class _Forward(logging.Handler):
 
 
 class _Forwarding:
-    """How many calls forward at this moment, and what was before the first of them."""
+    """Counts the active calls, and restores quaycache's logger after the last of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -71,7 +71,7 @@ _FORWARDING: Final = _Forwarding()
 
 @contextmanager
 def forwarded_logs() -> Iterator[None]:
-    """While the body runs, the records of quaycache go where occystrap's own go."""
+    """Send the log records of quaycache to occystrap's handlers while the body runs."""
     _FORWARDING.begin()
     try:
         yield

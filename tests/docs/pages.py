@@ -1,4 +1,4 @@
-"""The pages of `docs/`, their blocks, and a machine on which to run what they say."""
+"""The pages of `docs/`, their code blocks, and an environment to run the code in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMESPACE, TAG, N, PAGES = "openstack.kolla", "2025.1-debian-bookworm", 120, 2
 _SCRIPTS = Path(sysconfig.get_path("scripts"))
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-# quaycache is installed already, from this tree.
+# quaycache is already installed, from this tree.
 _PIP = """#!/bin/sh
 case "$1 $2" in
 "install quaycache["*"]") ;;
@@ -27,19 +27,19 @@ esac
 
 
 def section(page: str, heading: str) -> str:
-    """The text below one heading of a page, up to the next of its rank."""
+    """Return the text below a second-level heading of a page, up to the next such heading."""
     found = (DOCS / page).read_text().partition(f"\n## {heading}\n")[2]
     assert found, heading
     return found.partition("\n## ")[0]
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The code blocks in one language."""
+    """Return the code blocks in one language."""
     return [body for kind, body in _BLOCK.findall(text) if kind == language]
 
 
 def install(home: Path) -> dict[str, str]:
-    """The environment of a user who has our command, and a pip that has nothing left to do."""
+    """Return an environment with the quaycache command, and a pip that installs nothing."""
     programs = home / "bin"
     programs.mkdir(parents=True, exist_ok=True)
     (programs / "pip").write_text(_PIP)
@@ -49,7 +49,7 @@ def install(home: Path) -> dict[str, str]:
 
 
 def run(script: str, directory: Path, environment: dict[str, str]) -> str:
-    """What a script prints on both streams; it must succeed."""
+    """Run a script, which must succeed, and return what it prints on both streams."""
     done = subprocess.run(
         ["/bin/bash", "-e", "-o", "pipefail", "-c", script],
         cwd=directory,

@@ -1,4 +1,4 @@
-"""The recipes of docs/ci.md, run: twice in a row, on two machines, with what a CI system keeps."""
+"""Runs the recipes of docs/ci.md several times, and keeps what a CI system would keep."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = "ci.md"
 
 
 class Job(NamedTuple):
-    """What a CI system would run, in which environment, and what it would keep."""
+    """What a CI system runs, the environment of the job, and the directory that it keeps."""
 
     script: str
     environment: dict[str, str]
@@ -59,7 +59,7 @@ def gitlab(workspace: Path) -> Job:
 
 
 @pytest.mark.parametrize("recipe", [github, gitlab])
-def test_a_directory_that_is_kept(
+def test_recipes_that_keep_a_directory(
     recipe: Callable[[Path], Job], embedded_quay: EmbeddedQuay, tmp_path: Path
 ) -> None:
     fill(embedded_quay)
@@ -74,8 +74,8 @@ def test_a_directory_that_is_kept(
         if kept.exists():
             shutil.copytree(kept, workspace / job.kept)
         embedded_quay.reset_counters()
-        said = run(job.script, workspace, user | job.environment | more)
-        assert "warning" not in said
+        output = run(job.script, workspace, user | job.environment | more)
+        assert "warning" not in output
         assert len((workspace / "images.txt").read_text().splitlines()) == N
         costs.append(embedded_quay.counters().requests)
         assert sorted(path.name for path in (workspace / job.kept / "quaycache-1").iterdir()) == [
@@ -90,7 +90,7 @@ def zuul(url: str) -> Job:
     (text,) = blocks(section(PAGE, "Zuul"), "yaml")
     (play,) = yaml.safe_load(text)
     scripts = [task["ansible.builtin.shell"] for task in play["tasks"]]
-    # The virtual environment is the one that the tests run in.
+    # The tests' own virtual environment replaces the one that the script creates.
     script = "\n".join(scripts).replace("python3 -m venv ~/quaycache", "")
     script = script.replace("~/quaycache/bin/", "")
     environment: dict[str, str] = play["environment"]
@@ -108,7 +108,7 @@ def fleet(url: str) -> Job:
 
 
 @pytest.mark.parametrize("recipe", [zuul, fleet])
-def test_a_server(
+def test_recipes_with_a_server(
     recipe: Callable[[str], Job], embedded_quay: EmbeddedQuay, redis_url: str, tmp_path: Path
 ) -> None:
     fill(embedded_quay)
@@ -119,14 +119,14 @@ def test_a_server(
         workspace.mkdir()
         job = recipe(redis_url)
         embedded_quay.reset_counters()
-        said = run(job.script, workspace, user | job.environment)
-        assert "warning" not in said
+        output = run(job.script, workspace, user | job.environment)
+        assert "warning" not in output
         assert len((workspace / "images.txt").read_text().splitlines()) == N
         costs.append(embedded_quay.counters().requests)
     assert costs == [PAGES + N, 0]
 
 
-def test_the_users_of_the_server(embedded_quay: EmbeddedQuay, tmp_path: Path) -> None:
+def test_the_access_rules_of_the_server(embedded_quay: EmbeddedQuay, tmp_path: Path) -> None:
     fill(embedded_quay)
     user = install(tmp_path / "home") | server(embedded_quay)
     rules = re.findall(r"^    user (\w+) (.*)$", section(PAGE, "A fleet with Valkey"), re.MULTILINE)
@@ -136,7 +136,7 @@ def test_the_users_of_the_server(embedded_quay: EmbeddedQuay, tmp_path: Path) ->
             admin.execute_command("ACL", "SETUSER", name, *rule.split())
         ask = f"quaycache resolve 'quay://{NAMESPACE}/*:{TAG}'"
         other = f"quaycache resolve 'quay://{NAMESPACE}/*:other'"
-        said = {}
+        output = {}
         for name, script in (
             ("writer", ask),
             ("reader", ask),
@@ -146,14 +146,14 @@ def test_the_users_of_the_server(embedded_quay: EmbeddedQuay, tmp_path: Path) ->
         ):
             embedded_quay.reset_counters()
             url = redis.url.replace("//", f"//{name}:PASSWORD@")
-            said[name, script] = run(script, tmp_path, user | {"QUAYCACHE_CACHE_URL": url})
+            output[name, script] = run(script, tmp_path, user | {"QUAYCACHE_CACHE_URL": url})
             if (name, script) == ("reader", ask):
                 assert embedded_quay.counters().requests == 0
-        assert len(said["writer", ask].splitlines()) == N
-        assert len(said["reader", ask].splitlines()) == N
-        line, nothing = said["reader", other].splitlines()
+        assert len(output["writer", ask].splitlines()) == N
+        assert len(output["reader", ask].splitlines()) == N
+        line, nothing = output["reader", other].splitlines()
         assert "does not permit this user" in line
-        assert "nothing found" in nothing
+        assert "no matching tag found" in nothing
         assert not list(admin.scan_iter())
         for name, _ in rules:
             refused = admin.execute_command("ACL", "DRYRUN", name, "HGET", "others", "field")

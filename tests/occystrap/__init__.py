@@ -1,1 +1,1 @@
-"""The bridge to occystrap, on the real occystrap."""
+"""The bridge to occystrap, tested with the real occystrap."""

@@ -1,4 +1,4 @@
-"""The installed occystrap, asking the embedded Quay; without one, these tests are skipped."""
+"""The installed occystrap, pointed at the embedded Quay; the tests are skipped without it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def _restored(name: str) -> tuple[logging.Logger, int, bool, list[logging.Handle
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """occystrap's command sets logging up for its whole process."""
+    """Undo occystrap's changes to logging, which affect the whole process."""
     if find_spec("occystrap") is not None:
-        import occystrap.main  # noqa: F401 - its loggers are of a class of its own
+        import occystrap.main  # noqa: F401 - creates its loggers
     before = [_restored(name) for name in ("occystrap", "occystrap.main", "quaycache")]
     root_level, root_handlers = logging.root.level, list(logging.root.handlers)
     yield
@@ -37,7 +37,7 @@ def _logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def occystrap_quay(embedded_quay: EmbeddedQuay, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module ``occystrap.quay``, which asks the embedded Quay."""
+    """Return the module ``occystrap.quay``, pointed at the embedded Quay."""
     if find_spec("occystrap") is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("occystrap is not installed")
     import occystrap.main

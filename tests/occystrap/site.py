@@ -1,4 +1,4 @@
-"""A whole quay.io on loopback: the API is the embedded Quay's, the images a real registry's."""
+"""A complete quay.io on loopback: the embedded Quay for the API, a real registry for images."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 @dataclass
 class Site:
-    """quay.io, as the commands that run here see it.
+    """The quay.io that commands in these tests see.
 
     Attributes:
-        quay: its API.
-        environment: of a command that is to find it.
-        directory: for what commands write.
+        quay: the server of its API.
+        environment: the environment that makes a command use it.
+        directory: the working directory of commands.
     """
 
     quay: EmbeddedQuay
@@ -54,7 +54,7 @@ class Site:
     directory: Path
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a console script to its end; it must succeed."""
+        """Run a console script, which must succeed, and return the result."""
         done = subprocess.run(
             [sys.executable, str(SCRIPTS / program), *arguments],
             env=os.environ | self.environment,
@@ -71,7 +71,7 @@ class Site:
 
 @contextmanager
 def quay_io(quay: EmbeddedQuay, directory: Path) -> Iterator[Site]:
-    """quay.io while the body runs: nothing but the environment says where it is."""
+    """Run a quay.io that commands find only through their environment."""
     registry = programs.required("docker-registry")
     programs.required("nginx")
     port = programs.free_port()
@@ -87,7 +87,7 @@ def quay_io(quay: EmbeddedQuay, directory: Path) -> Iterator[Site]:
         environment = {
             "HTTPS_PROXY": proxy.url,
             "SSL_CERT_FILE": nginx.ca_file,
-            # occystrap 0.4.12 asks by another library, which does not know the other name.
+            # occystrap 0.4.12 uses another HTTP library, which reads this variable.
             "REQUESTS_CA_BUNDLE": nginx.ca_file,
         }
         site = Site(quay, environment, directory)
@@ -100,7 +100,7 @@ def quay_io(quay: EmbeddedQuay, directory: Path) -> Iterator[Site]:
 
 
 def _push_images(site: Site, registry: str) -> None:
-    """Some images with the tag ``v1`` and one without, pushed by occystrap itself."""
+    """Push images with the tag ``v1`` with occystrap, and create repositories without it."""
     for name in ("nova-api", "nova-compute", "glance"):
         path = site.directory / f"{name}.tar"
         _write_image(path, name)
@@ -114,7 +114,7 @@ def _push_images(site: Site, registry: str) -> None:
 
 
 def _write_image(path: Path, name: str) -> None:
-    """A tarball as ``docker save`` writes it, of one layer with two files."""
+    """Write a tarball like that of ``docker save``, with one layer of two files."""
     layer = _tar({"etc/name": name.encode(), "bin/data": name.encode() * 1000})
     config = json.dumps(
         {

@@ -1,12 +1,12 @@
-"""What occystrap's own ``test_quay.py`` says of listing, ``has_tag`` and resolution, over HTTP.
+"""The cases of occystrap's own ``test_quay.py``, over HTTP, for the function that replaces its own.
 
-Its 22 tests are written against mocks of its internals. Said again here, of the function that takes
-the place of its own, with one deliberate difference in two of them:
+Its 22 tests of the listing, ``has_tag`` and resolution mock internals of occystrap. Two of the
+cases differ on purpose:
 
-- ``test_since_ts_handles_null_last_modified`` takes a missing ``last_modified`` for old. It is
-  unknown, and proves nothing: such a repository is asked (`test_a_missing_last_modified_...`).
-- ``test_since_ts_none_returns_all`` lists without ``last_modified``. Here the listing always says
-  it, since it decides what need not be asked again (`test_the_listing_is_always_asked_for_...`).
+- ``test_since_ts_handles_null_last_modified`` treats a missing ``last_modified`` as old. It is
+  unknown and proves nothing, so the repository is checked (`test_a_missing_last_modified_...`).
+- ``test_since_ts_none_returns_all`` lists without ``last_modified``. Here the listing always has
+  it, because it shows which repositories need no request (`test_the_listing_always_requests_...`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ LONG_AGO, YESTERDAY = 86_400.0 * 2000, 86_400.0
 
 
 class RefusedError(Exception):
-    """What the program that asks wants to have raised."""
+    """The error class of the calling program."""
 
 
 @pytest.fixture(params=["cache_dir", "cache_url", "no cache"])
 def resolve(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Images]:
-    """The function, with either cache or without."""
+    """Return the function with each kind of cache, and without a cache."""
     cache: dict[str, Any] = {}
     if request.param == "cache_dir":
         cache["cache_dir"] = tmp_path / "cache"
@@ -69,7 +69,7 @@ class TestListing:
     def test_empty(self, resolve: Callable[..., Images]) -> None:
         assert resolve("emptyorg", "*", "latest") == []
 
-    def test_a_token_is_sent(
+    def test_with_a_token(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
     ) -> None:
         embedded_quay.registry.push("kolla", "secret", "latest")
@@ -77,7 +77,7 @@ class TestListing:
         embedded_quay.registry.add_user("alice", "my_secret_token", namespaces=["kolla"])
         assert resolve("kolla", "*", "latest", token="my_secret_token") == images("secret")
 
-    def test_without_a_token_none_is_sent(
+    def test_without_a_token(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
     ) -> None:
         embedded_quay.registry.push("kolla", "secret", "latest")
@@ -85,7 +85,7 @@ class TestListing:
         assert resolve("kolla", "*", "latest") == []
 
     @pytest.mark.parametrize("endpoint", ["listing", "tag"])
-    def test_unauthorized_raises_the_programs_own_error(
+    def test_unauthorized_raises_the_callers_error_class(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images], endpoint: Any
     ) -> None:
         embedded_quay.registry.push("kolla", "nova-api", "latest")
@@ -93,7 +93,7 @@ class TestListing:
         with pytest.raises(RefusedError, match="401"):
             resolve("kolla", "*", "latest")
 
-    def test_since_leaves_out_old_repositories(
+    def test_since_excludes_old_repositories(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
     ) -> None:
         embedded_quay.registry.populate("kolla", 1, name="new-repo-{}", age=YESTERDAY)
@@ -102,13 +102,13 @@ class TestListing:
         assert resolve("kolla", "*", "latest", since=since) == images("new-repo-0")
         assert embedded_quay.counters().tag == 1
 
-    def test_the_listing_is_always_asked_for_last_modified(
+    def test_the_listing_always_requests_last_modified(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
     ) -> None:
         embedded_quay.registry.populate("kolla", 1, name="old-repo-{}", age=LONG_AGO)
         embedded_quay.registry.create_repository("kolla", "empty")
         assert resolve("kolla", "*", "latest", since=None) == images("old-repo-0")
-        # That there is nothing in it is known from the listing alone.
+        # The listing alone shows that this repository is empty.
         assert embedded_quay.counters().tag == 1
 
     def test_a_null_last_modified_is_old(
@@ -129,19 +129,21 @@ class TestListing:
 
 
 class TestTag:
-    def test_it_exists(self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]) -> None:
+    def test_a_tag_exists(
+        self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
+    ) -> None:
         embedded_quay.registry.push("kolla", "nova-api", "latest")
         assert resolve("kolla", "nova-api", "latest") == images("nova-api")
         assert embedded_quay.counters().listing == 0
 
-    def test_it_is_missing(
+    def test_a_tag_is_missing(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
     ) -> None:
         embedded_quay.registry.push("kolla", "nova-api", "latest")
         assert resolve("kolla", "nova-api", "nonexistent") == []
 
     @pytest.mark.parametrize("status", [401, 403, 404])
-    def test_a_repository_that_is_not_listed_is_not_there(
+    def test_an_unlisted_repository_does_not_exist(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images], status: int
     ) -> None:
         embedded_quay.registry.push("kolla", "nova-api", "latest")
@@ -149,7 +151,7 @@ class TestTag:
         embedded_quay.configure(faults=[fault])
         assert resolve("kolla", "bogus", "latest") == []
 
-    def test_a_listed_repository_that_is_refused(
+    def test_a_refused_listed_repository_is_an_error(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
     ) -> None:
         embedded_quay.registry.push("kolla", "nova-api", "latest")
@@ -157,7 +159,7 @@ class TestTag:
         with pytest.raises(RefusedError, match="no right to read it"):
             resolve("kolla", "nova-api", "latest")
 
-    def test_another_error_is_one(
+    def test_a_server_error_is_an_error(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
     ) -> None:
         embedded_quay.registry.push("kolla", "nova-api", "latest")
@@ -173,20 +175,20 @@ class TestResolution:
             embedded_quay.registry.push("kolla", name, "latest")
         embedded_quay.registry.push("kolla", "keystone", "other")
 
-    def test_who_has_the_tag_and_who_has_not(
+    def test_only_repositories_with_the_tag_are_returned(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
     ) -> None:
         found = resolve("kolla", "*", "latest")
         assert found == images("glance-api", "nova-api", "nova-scheduler")
         assert embedded_quay.counters().tag == 4
 
-    def test_the_glob_comes_before_the_tags(
+    def test_the_glob_selects_what_is_looked_up(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
     ) -> None:
         assert resolve("kolla", "nova-*", "latest") == images("nova-api", "nova-scheduler")
         assert embedded_quay.counters().tag == 2
 
-    def test_nobody_has_it(self, resolve: Callable[..., Images]) -> None:
+    def test_no_repository_has_the_tag(self, resolve: Callable[..., Images]) -> None:
         assert resolve("kolla", "*", "nobodys") == []
 
     def test_nothing_matches(
@@ -195,7 +197,7 @@ class TestResolution:
         assert resolve("kolla", "zzz-*", "latest") == []
         assert embedded_quay.counters().tag == 0
 
-    def test_since_is_about_the_tag_too(
+    def test_since_also_filters_tags(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
     ) -> None:
         embedded_quay.registry.populate("kolla", 1, name="aged-{}", age=LONG_AGO)
@@ -203,7 +205,7 @@ class TestResolution:
         found = resolve("kolla", "*", "latest", since=date(2024, 1, 1))
         assert found == images("glance-api", "nova-api", "nova-scheduler")
 
-    def test_without_since_old_ones_count(
+    def test_without_since_old_tags_count(
         self, embedded_quay: EmbeddedQuay, resolve: Callable[..., Images]
     ) -> None:
         embedded_quay.registry.populate("kolla", 1, name="aged-{}", age=LONG_AGO)
@@ -216,7 +218,7 @@ class TestResolution:
 class TestToken:
     @pytest.mark.parametrize("glob", ["*", "nova-api"])
     @pytest.mark.parametrize("token", ["hunter2", 5, True, "pass wörd"])
-    def test_one_that_quay_ignores_is_a_warning_and_cached_as_nobodys(
+    def test_an_ignored_token_is_a_warning_and_cached_as_anonymous(
         self,
         embedded_quay: EmbeddedQuay,
         tmp_path: Path,
@@ -231,7 +233,7 @@ class TestToken:
                 found = resolve_quay_uri("kolla", glob, "latest", token, cache_dir=tmp_path)
             assert found == images("nova-api")
             (warning,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-            assert "Going on without the token" in warning
+            assert "Continuing without the token" in warning
             assert "hunter2" not in caplog.text
             caplog.clear()
         sent = 0 if token == "pass wörd" else 1
@@ -240,7 +242,7 @@ class TestToken:
         assert resolve_quay_uri("kolla", glob, "latest", cache_dir=tmp_path) == images("nova-api")
         assert embedded_quay.counters().requests == 0
 
-    def test_one_that_quay_takes_costs_nothing_again(
+    def test_an_accepted_token_sends_no_requests_the_second_time(
         self, embedded_quay: EmbeddedQuay, tmp_path: Path
     ) -> None:
         embedded_quay.registry.push("kolla", "secret", "latest")
@@ -254,13 +256,15 @@ class TestToken:
         assert resolve_quay_uri("kolla", "secret", "latest", cache_dir=tmp_path) == []
 
     @pytest.mark.parametrize("token", [None, "", False, 0])
-    def test_none(self, embedded_quay: EmbeddedQuay, token: object) -> None:
+    def test_an_empty_token_means_anonymous(
+        self, embedded_quay: EmbeddedQuay, token: object
+    ) -> None:
         embedded_quay.registry.push("kolla", "nova-api", "latest")
         assert resolve_quay_uri("kolla", "*", "latest", token) == images("nova-api")
 
 
 class TestErrors:
-    def test_without_an_error_class_they_are_this_packages_own(
+    def test_without_an_error_class_quaycache_errors_are_raised(
         self, embedded_quay: EmbeddedQuay
     ) -> None:
         embedded_quay.configure(faults=[Fault(kind="status", status=500)])
@@ -270,15 +274,15 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("arguments", "options", "reason"),
         [
-            (("kolla", "Nova-*", "latest"), {}, "no repository name can match"),
-            (("kolla", "*", "not a tag"), {}, "is no tag"),
+            (("kolla", "Nova-*", "latest"), {}, "invalid repository pattern"),
+            (("kolla", "*", "not a tag"), {}, "invalid tag"),
             (("", "*", "latest"), {}, "the namespace is missing"),
             (("kolla", "*", "latest"), {"retries": -1}, "retries"),
             (("kolla", "*", "latest"), {"rate_limit": -1.0}, "rate"),
             (("kolla", "*", "latest"), {"max_workers": 0}, "max_workers"),
         ],
     )
-    def test_wrong_arguments(
+    def test_invalid_arguments(
         self, arguments: tuple[str, str, str], options: dict[str, Any], reason: str
     ) -> None:
         with pytest.raises(RefusedError, match=reason):
@@ -293,7 +297,7 @@ class TestErrors:
             {"cache_url": "cache.example"},
         ],
     )
-    def test_a_cache_that_cannot_be_used_is_a_warning(
+    def test_an_unusable_cache_is_a_warning(
         self,
         embedded_quay: EmbeddedQuay,
         caplog: pytest.LogCaptureFixture,
@@ -305,7 +309,7 @@ class TestErrors:
         warnings = [r for r in caplog.records if r.levelno >= logging.WARNING]
         assert [record.name for record in warnings] == ["occystrap.quaycache"]
 
-    def test_a_rate_limit_of_nothing_is_none(self, resolve: Callable[..., Images]) -> None:
+    def test_a_rate_limit_of_zero_means_no_limit(self, resolve: Callable[..., Images]) -> None:
         assert resolve("kolla", "*", "latest", rate_limit=0) == []
 
     def test_retries_and_rate_limit(
@@ -315,5 +319,4 @@ class TestErrors:
         fault = Fault(kind="status", status=500, endpoint="tag", times=2)
         embedded_quay.configure(faults=[fault])
         assert len(resolve("kolla", "*", "latest", retries=3, rate_limit=50.0)) == 5
-        # Five at fifty a second, one after the other, cannot come in one burst.
         assert embedded_quay.counters().tag == 7

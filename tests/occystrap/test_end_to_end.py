@@ -1,4 +1,4 @@
-"""The real occystrap, plain and launched, against a whole quay.io on loopback."""
+"""The real occystrap, with and without the launcher, against a complete quay.io on loopback."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PLAIN, LAUNCHED = "occystrap", "occystrap-quaycache"
 
 @pytest.fixture
 def site(occystrap_quay: Any, embedded_quay: EmbeddedQuay, tmp_path: Path) -> Iterator[Site]:
-    del occystrap_quay  # that it is installed
+    del occystrap_quay  # requested only to skip the test without occystrap
     with quay_io(embedded_quay, tmp_path) as running:
         yield running
 
 
 def images_of(printed: str) -> list[dict[str, Any]]:
-    """The JSON that ``info`` prints, which its log may precede, in an order of its own."""
+    """Return the images that ``info`` prints as JSON after any log lines, in a fixed order."""
     document = json.loads(printed[printed.index("[\n") :])
     return sorted(document, key=lambda image: str(image["image"]))
 
@@ -37,7 +37,7 @@ def tree(directory: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_same_images_for_fewer_requests(site: Site) -> None:
+def test_same_images_with_fewer_requests(site: Site) -> None:
     launched = ["--cache-dir", str(site.directory / "cache")]
     seen: list[Any] = []
     costs: list[int] = []
@@ -59,5 +59,5 @@ def test_the_same_images_for_fewer_requests(site: Site) -> None:
     assert len(seen[0][1]) > 6
     assert seen[1] == seen[0]
     assert seen[2] == seen[0]
-    # One listing and five repositories; of the empty one, the listing says all.
+    # One listing and five repositories; the listing alone shows that one of them is empty.
     assert costs == [6, 5, 0]

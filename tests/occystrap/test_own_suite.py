@@ -1,4 +1,4 @@
-"""occystrap's own tests, unmodified, with the launcher's command in the place of its own."""
+"""occystrap's own tests, unmodified, run with the launcher's command instead of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ occystrap.main.cli = launcher_cli()
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_it_passes(tmp_path: Path) -> None:
+def test_occystraps_own_tests_pass(tmp_path: Path) -> None:
     (tmp_path / "launcher_in_place.py").write_text(PLUGIN)
     done = subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""The lines that ``docs/occystrap.md`` would have upstream write, in a copy of occystrap."""
+"""The lines that ``docs/occystrap.md`` proposes to upstream, applied to a copy of occystrap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "occystrap.md"
 
 
 def lines_for_upstream() -> tuple[str, str, str]:
-    """The option, the line that keeps its value, and the call."""
+    """Return the option, the line that stores its value, and the call."""
     (block,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     _, first, call = re.split(r"# occystrap/main\.py: .*\n", block)
     option, keep = first.split("...\n")
@@ -29,7 +29,9 @@ def replace_once(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-def test_they_work(occystrap_quay: Any, embedded_quay: EmbeddedQuay, tmp_path: Path) -> None:
+def test_the_proposed_lines_work(
+    occystrap_quay: Any, embedded_quay: EmbeddedQuay, tmp_path: Path
+) -> None:
     option, keep, call = lines_for_upstream()
     package = tmp_path / "occystrap"
     shutil.copytree(Path(occystrap_quay.__file__).parent, package)
@@ -43,7 +45,7 @@ def test_they_work(occystrap_quay: Any, embedded_quay: EmbeddedQuay, tmp_path: P
         text, "    ctx.obj['TEMP_DIR'] = temp_dir\n", keep + "    ctx.obj['TEMP_DIR'] = temp_dir\n"
     )
     returns = "    return quay_module.resolve_quay_uri("
-    # Older versions do not have it at hand.
+    # Older versions lack these variables in that function.
     head = "" if "    max_workers = ctx_obj" in text else "    ctx_obj, max_workers = ctx.obj, 4\n"
     main.write_text(replace_once(text, returns, f"{head}{call.rstrip()}\n{returns}"))
 
