@@ -1,7 +1,7 @@
 """Writes the reference pages from the code: `python docs/reference.py`.
 
-A test compares the pages with what this would write, so they are up to date and lack no option and
-no public name.
+A test compares the pages with what this would write, so nothing in them is out of date, and no
+option and no public name is missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ITEM: Final = re.compile(r"^- (\w+(?:, \w+)*): ")
 
 _WIDTH: Final = 70
 
-# Methods that only the fan-out calls.
+# For the fan-out, not for its callers.
 _WITHIN: Final = {"bound", "known_answer", "known_answers", "claim", "begin_anew"}
 
 _AREAS: Final = {
@@ -47,7 +47,7 @@ _AREAS: Final = {
 
 
 def commands() -> str:
-    """Return the page of the command's options."""
+    """The page of the command's options."""
     lines = [
         "# Commands",
         "",
@@ -64,7 +64,7 @@ def commands() -> str:
 
 
 def library() -> str:
-    """Return the page of the public names."""
+    """The page of the public names."""
     lines = [
         "# Library",
         "",
@@ -77,11 +77,9 @@ def library() -> str:
         lines += [f"## {area}", ""]
         for name in names:
             lines += _name(name)
-    missing = (
-        set(quaycache.__all__) - {"__version__"} - {n for area in _AREAS.values() for n in area}
-    )
+    missing = set(quaycache.__all__) - {"__version__"} - {n for of in _AREAS.values() for n in of}
     if missing:
-        raise ValueError(f"public names without an area: {', '.join(sorted(missing))}")
+        raise ValueError(f"in no area: {', '.join(sorted(missing))}")
     return "\n".join(lines)
 
 
@@ -157,7 +155,7 @@ def _name(name: str) -> list[str]:
 
 
 def _plain(name: str, value: object) -> list[str]:
-    """Return the text of a name that is neither a class nor a function."""
+    """A name that is neither a class nor a function."""
     if name == "Event":
         return ["Any of " + ", ".join(f"`{one.__name__}`" for one in value.__args__) + "."]  # type: ignore[attr-defined]  # a union
     return ["The `last_modified` of a repository whose row lacks it. It proves nothing."]
@@ -174,7 +172,7 @@ def _methods(value: type) -> Iterator[tuple[str, Any]]:
 
 
 def _signature(value: Any) -> str | None:
-    """Return the arguments, one per line if they are many; None for an error or an enum."""
+    """Arguments as they are written, one a line if they are many; None of an error or an enum."""
     of_class = inspect.isclass(value)
     if of_class and (
         issubclass(value, BaseException | Enum) or getattr(value, "_is_protocol", False)
@@ -206,12 +204,12 @@ def _parameter(parameter: inspect.Parameter) -> str:
 
 
 def _annotation(annotation: Any) -> str:
-    """Return the annotation as written; the sources postpone its evaluation."""
+    """As it is written: the sources postpone their evaluation."""
     return annotation if isinstance(annotation, str) else str(annotation.__forward_arg__)
 
 
 def _prose(docstring: str) -> list[str]:
-    """Return a docstring as Markdown; its sections become lists."""
+    """A docstring as Markdown: its sections are lists."""
     lines: list[str] = []
     in_section = False
     for line in docstring.replace("``", "`").splitlines():

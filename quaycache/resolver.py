@@ -54,7 +54,7 @@ def resolve(
         policy: how old an answer from the cache may be; None means `Policy()`.
 
     Raises:
-        QueryError: If a URI is invalid, or *queries* is anything else.
+        QueryError: If a URI is invalid, or *queries* holds anything but URIs and `Query` values.
         MissingExtraError: If *cache_url* needs redis-py.
         SettingsError: If *max_workers* is not positive, if *client* already has a cache and
             another argument sets one, or if *policy* is given without a cache.

@@ -63,7 +63,7 @@ def demo(options: Options) -> int:
 
         print_out(
             f"{_URI} on an embedded Quay over HTTP/2:"
-            f" {_REPOSITORIES} repositories, {_LATENCY * 1000:.0f} ms an answer\n"
+            f" {_REPOSITORIES} repositories, {_LATENCY * 1000:.0f} ms per answer\n"
         )
         print_out("run                    workers   found   requests      time   best possible")
         runs = (

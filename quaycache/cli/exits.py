@@ -21,7 +21,7 @@ _GRACE: Final = 0.3
 
 
 def leave(code: int) -> NoReturn:
-    """Exit with `code`, within 0.3 s even if a worker hangs in name resolution.
+    """Exit with *code*, within 0.3 s even if a worker hangs in name resolution.
 
     A normal exit would wait for every worker, and nothing can interrupt one that looks up a host.
     It would also spend time on freeing objects that the operating system frees at once.

@@ -16,7 +16,7 @@ class LineHandler(logging.Handler):
 
 
 def show_from(level: str) -> None:
-    """Print quaycache's log records of `level` and above."""
+    """Print quaycache's log records of *level* and above."""
     logger = logging.getLogger("quaycache")
     logger.handlers = [LineHandler()]
     logger.setLevel(level)

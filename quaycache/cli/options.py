@@ -59,8 +59,7 @@ def add_max_age(parser: Parser) -> None:
         convert=parse_duration,
         default=f"{_DEFAULTS.max_age / 3600:.0f}h",
         metavar="DURATION",
-        about="Check a tag known to exist again after this long, even if the listing shows no"
-        " change.",
+        about="Look up a found tag again after this long, even if the listing shows no change.",
     )
 
 

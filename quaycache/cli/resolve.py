@@ -65,7 +65,7 @@ def _api_url(text: str) -> str:
 def command() -> Command:
     """Return ``quaycache resolve``."""
     parser = Parser(_COMMAND, _DESCRIPTION, _EPILOG)
-    parser.add_argument("uris", metavar="URI", nargs="+", help="What to find, as described above.")
+    parser.add_argument("uris", metavar="URI", nargs="+", help="The images to find.")
     add_parallel(parser, DEFAULT_WORKERS)
     parser.add_option(
         "--since",
@@ -109,7 +109,9 @@ def command() -> Command:
     )
     add_cache_options(parser)
     parser.add_flag(
-        "--keep-going", about="Continue after a failure: print what was found, and exit 3."
+        "--keep-going",
+        about="Continue after a failure: print what was found, and exit 3 (1 if nothing was"
+        " answered).",
     )
     parser.add_option(
         "-o",

@@ -134,24 +134,24 @@ def test_the_access_rules_of_the_server(embedded_quay: EmbeddedQuay, tmp_path: P
     with running_redis() as redis, redis.client() as admin:
         for name, rule in rules:
             admin.execute_command("ACL", "SETUSER", name, *rule.split())
-        ask = f"quaycache resolve 'quay://{NAMESPACE}/*:{TAG}'"
-        other = f"quaycache resolve 'quay://{NAMESPACE}/*:other'"
+        resolve_v1 = f"quaycache resolve 'quay://{NAMESPACE}/*:{TAG}'"
+        resolve_other = f"quaycache resolve 'quay://{NAMESPACE}/*:other'"
         output = {}
         for name, script in (
-            ("writer", ask),
-            ("reader", ask),
-            ("reader", other),
+            ("writer", resolve_v1),
+            ("reader", resolve_v1),
+            ("reader", resolve_other),
             ("reader", "quaycache cache info; ! quaycache cache clean"),
             ("writer", "quaycache cache info; quaycache cache prune; quaycache cache clean"),
         ):
             embedded_quay.reset_counters()
             url = redis.url.replace("//", f"//{name}:PASSWORD@")
             output[name, script] = run(script, tmp_path, user | {"QUAYCACHE_CACHE_URL": url})
-            if (name, script) == ("reader", ask):
+            if (name, script) == ("reader", resolve_v1):
                 assert embedded_quay.counters().requests == 0
-        assert len(output["writer", ask].splitlines()) == N
-        assert len(output["reader", ask].splitlines()) == N
-        line, nothing = output["reader", other].splitlines()
+        assert len(output["writer", resolve_v1].splitlines()) == N
+        assert len(output["reader", resolve_v1].splitlines()) == N
+        line, nothing = output["reader", resolve_other].splitlines()
         assert "does not permit this user" in line
         assert "no matching tag found" in nothing
         assert not list(admin.scan_iter())
