@@ -28,7 +28,7 @@ _DAY: Final = 86400.0
 
 
 class Mode(enum.Enum):
-    """What a resolve makes of a store."""
+    """How a resolve uses a store."""
 
     NORMAL = "normal"
     REFRESH = "refresh"
@@ -45,20 +45,21 @@ class _PolicyFields(NamedTuple):
 
 
 class Policy(_PolicyFields):
-    """How old an answer may be. All in seconds.
+    """How old an answer may be. All durations are in seconds.
 
     Attributes:
-        ttl: the freshness lifetime: for so long an answer or a listing costs no request.
-        max_age: a present tag is asked for again after it, even if the listing shows no change.
-        margin: how far clocks, replicas and commits may lag. What was pushed within it of its last
-            check is not taken as validated.
-        stale_if_error: for how long after its lifetime an answer serves if the server fails.
-        retention: after it an answer is as good as never stored.
-        mode: NORMAL; REFRESH ignores what is stored and stores what is learned; OFFLINE asks
-            nothing and takes whatever is stored.
+        ttl: The freshness lifetime: within it, an answer or a listing costs no request.
+        max_age: After it, a present tag is requested again even if the listing shows no change.
+        margin: How far clocks, replicas and commits may lag. A repository that was pushed to less
+            than this before an answer was checked does not validate the answer.
+        stale_if_error: How long after its lifetime an answer serves if the server fails.
+        retention: After it, an answer counts as never stored.
+        mode: NORMAL; REFRESH ignores what is stored and stores what is learned; OFFLINE sends no
+            request and uses whatever is stored.
 
     Raises:
-        SettingsError: a duration is no number, negative or not finite; or `mode` is no `Mode`.
+        SettingsError: If a duration is not a number, negative or not finite; or if `mode` is not a
+            `Mode`.
     """
 
     __slots__ = ()
@@ -90,8 +91,8 @@ class Moment(NamedTuple):
     """The time of a decision, seconds UTC.
 
     Attributes:
-        local: by the local clock.
-        server: the latest that the server has said in this run; None if nothing.
+        local: Local time.
+        server: The latest time that the server has stated in this run; None if it has not.
     """
 
     local: float
@@ -99,56 +100,56 @@ class Moment(NamedTuple):
 
 
 def latest_possible(policy: Policy, now: Moment) -> float:
-    """The latest ``checked_at`` that can be true.
+    """Return the latest ``checked_at`` that can be true.
 
-    A later one would never age and win every merge: a clock was wrong, or somebody lies.
+    A later one would never age and win every merge: a clock was wrong, or the entry was forged.
     """
     return now.local + _DAY if now.server is None else now.server + policy.margin
 
 
-def known(
+def fresh_or_validated(
     stored: StoredAnswer | None, listed: Listed | None, policy: Policy, now: Moment
 ) -> TagAnswer | None:
-    """The answer if it needs no request, else None.
+    """Return the answer if it needs no request, else None.
 
     Args:
         stored: None if nothing is stored.
-        listed: the repository in the listing at hand; None if there is none, or it is not there.
-        policy: its mode is the caller's business.
-        now: the time of the decision.
+        listed: The repository in the listing in hand; None if there is none, or it is not there.
+        policy: How old an answer may be; its mode is up to the caller.
+        now: The time of the decision.
     """
     if stored is not None and stored.checked_at <= latest_possible(policy, now):
-        age = _age(stored, listed, now)
+        age = age_of(stored, listed, now)
         if age is not None and age <= policy.retention and _may_exist(stored, age, policy):
             if age < policy.ttl and not contradicts(listed, stored):
                 return TagAnswer(stored.tag, stored.checked_at, Provenance.FRESH)
             if listed is not None and _validates(listed, stored, policy):
-                provenance = _through(listed, Provenance.VALIDATED)
+                provenance = _downgrade_if_stale(listed, Provenance.VALIDATED)
                 return TagAnswer(stored.tag, stored.checked_at, provenance)
-        if not _newer(listed, stored):
+        if not _listing_newer(listed, stored):
             return None
     if listed is not None and listed.last_modified is None:
-        return TagAnswer(None, listed.checked_at, _through(listed, Provenance.PROVEN))
+        return TagAnswer(None, listed.checked_at, _downgrade_if_stale(listed, Provenance.PROVEN))
     return None
 
 
-def usable_after_error(
+def usable_if_error(
     stored: StoredAnswer | None, listed: Listed | None, policy: Policy, now: Moment
 ) -> TagAnswer | None:
-    """The stale answer that may serve because the server failed, else None (RFC 5861, section 4).
+    """Return the stale answer that may serve because the server failed (RFC 5861, section 4).
 
-    Its time begins when the freshness lifetime ends: after `Policy.ttl`, or after `Policy.max_age`
-    where a listing validates everything but the age.
+    It serves from the end of the freshness lifetime on: after `Policy.ttl`, or where a listing
+    validates everything but the age, after `Policy.max_age`.
     """
     if (
         stored is None
         or not policy.stale_if_error
         or stored.checked_at > latest_possible(policy, now)
-        or _gone(listed, stored)
+        or _tag_deleted(listed, stored)
     ):
         return None
-    age = _age(stored, listed, now)
-    if age is None or _expired(stored, age):
+    age = age_of(stored, listed, now)
+    if age is None or has_expired(stored, age):
         return None
     lifetime = policy.ttl
     if listed is not None and _validates(listed, stored, policy):
@@ -161,35 +162,35 @@ def usable_after_error(
 def usable_offline(
     stored: StoredAnswer | None, listed: Listed | None, policy: Policy, now: Moment
 ) -> TagAnswer | None:
-    """The answer that serves where nothing can be asked, else None."""
-    answer = known(stored, listed, policy, now)
+    """Return the answer that serves without any request, else None."""
+    answer = fresh_or_validated(stored, listed, policy, now)
     if (
         answer is not None
         or stored is None
         or stored.checked_at > latest_possible(policy, now)
-        or _gone(listed, stored)
+        or _tag_deleted(listed, stored)
     ):
         return answer
     age = max(0.0, now.local - stored.stored_at)
-    if age > policy.retention or _expired(stored, age):
+    if age > policy.retention or has_expired(stored, age):
         return None
     return TagAnswer(stored.tag, stored.checked_at, Provenance.STALE)
 
 
 def listing_is_fresh(listing: StoredListing, policy: Policy, now: Moment) -> bool:
-    """Whether a stored listing serves in place of a walk."""
+    """Return whether a stored listing serves in place of a walk."""
     return _listing_age_below(policy.ttl, listing, policy, now)
 
 
 def listing_usable_after_error(listing: StoredListing, policy: Policy, now: Moment) -> bool:
-    """Whether a stored listing may serve because the server failed."""
+    """Return whether a stored listing may serve because the server failed."""
     if not policy.stale_if_error:
         return False
     return _listing_age_below(policy.ttl + policy.stale_if_error, listing, policy, now)
 
 
 def listing_usable_offline(listing: StoredListing, policy: Policy, now: Moment) -> bool:
-    """Whether a stored listing serves where nothing can be asked."""
+    """Return whether a stored listing serves without any request."""
     return (
         now.local - listing.stored_at <= policy.retention
         and listing.checked_at <= latest_possible(policy, now)
@@ -197,13 +198,13 @@ def listing_usable_offline(listing: StoredListing, policy: Policy, now: Moment) 
 
 
 def worth_keeping(entry: StoredAnswer | StoredListing, policy: Policy, now: Moment) -> bool:
-    """Whether an entry can still be of use: it is inside retention, and its times can be true."""
+    """Return whether an entry can be of use: inside retention, with times that can be true."""
     age = now.local - entry.stored_at
     return -_DAY <= age <= policy.retention and entry.checked_at <= latest_possible(policy, now)
 
 
 def older_than(last_modified: LastModified, since: float | None) -> bool:
-    """Whether no tag of a listed repository can have come to its digest at `since` or later."""
+    """Return whether no tag of a listed repository can have been set at *since* or later."""
     return (
         since is not None
         and last_modified is not None
@@ -223,12 +224,12 @@ def contradicts(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool
     if listed.last_modified is not None and answer.checked_at is not None:
         # An HTTP date cannot tell two moments within a second apart.
         since = listed.last_modified - answer.checked_at
-        if since > 1 or (since >= 0 and _newer(listed, answer)):
+        if since > 1 or (since >= 0 and _listing_newer(listed, answer)):
             return True
-    return _gone(listed, answer)
+    return _tag_deleted(listed, answer)
 
 
-def _age(stored: StoredAnswer, listed: Listed | None, now: Moment) -> float | None:
+def age_of(stored: StoredAnswer, listed: Listed | None, now: Moment) -> float | None:
     """Return the age in seconds; None if the local clock was set back behind the time of storing.
 
     A fetched listing has the server's clock on both sides. What the server has said since counts
@@ -247,12 +248,12 @@ def _age(stored: StoredAnswer, listed: Listed | None, now: Moment) -> float | No
 
 
 def _may_exist(stored: StoredAnswer, age: float, policy: Policy) -> bool:
-    """Whether a tag that was present is to be believed: no listing proves that it still exists."""
-    return stored.tag is None or (age < policy.max_age and not _expired(stored, age))
+    """Return whether a tag may still exist, which no listing ever proves."""
+    return stored.tag is None or (age < policy.max_age and not has_expired(stored, age))
 
 
-def _expired(stored: StoredAnswer, age: float) -> bool:
-    """Whether a present tag's own expiry has come. It may have been moved since: that is stale."""
+def has_expired(stored: StoredAnswer, age: float) -> bool:
+    """Return whether a present tag's own expiry has come; it may have been moved since."""
     return (
         stored.tag is not None
         and stored.tag.end_ts is not None
@@ -260,29 +261,29 @@ def _expired(stored: StoredAnswer, age: float) -> bool:
     )
 
 
-def _newer(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool:
-    """Whether a listing is newer than an answer by more than an HTTP date can tell, one second."""
+def _listing_newer(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool:
+    """Return whether a listing is newer by more than an HTTP date can tell, one second."""
     return listed is not None and (
         listed.checked_at is None
         or (answer.checked_at is not None and listed.checked_at > answer.checked_at + 1)
     )
 
 
-def _gone(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool:
-    """Whether a newer listing shows that a present tag is no more: no tag alive is as new."""
+def _tag_deleted(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool:
+    """Return whether a newer listing shows that a tag was deleted: no tag alive is as new."""
     return (
         listed is not None
         and answer.tag is not None
         and listed.last_modified is not UNKNOWN
-        and _newer(listed, answer)
+        and _listing_newer(listed, answer)
         and (listed.last_modified is None or listed.last_modified < answer.tag.start_ts)
     )
 
 
 def _validates(listed: Listed, stored: StoredAnswer, policy: Policy) -> bool:
-    """Whether a listing proves that an answer holds, but for a present tag's existence."""
+    """Return whether a listing proves that an answer holds, but for a present tag's existence."""
     if listed.checked_at is not None:
-        # What a walk says of a younger answer, which is one of this moment too, is no less true.
+        # A walk in progress says no less about an answer that is somewhat younger than its page.
         slack = policy.margin if listed.provenance is Provenance.FETCHED else 0.0
         if listed.checked_at < stored.checked_at - slack:
             return False
@@ -296,8 +297,8 @@ def _validates(listed: Listed, stored: StoredAnswer, policy: Policy) -> bool:
     )
 
 
-def _through(listed: Listed, provenance: Provenance) -> Provenance:
-    """What a proof through a stale listing is worth."""
+def _downgrade_if_stale(listed: Listed, provenance: Provenance) -> Provenance:
+    """Return the provenance of a proof: through a stale listing it is stale."""
     return Provenance.STALE if listed.provenance is Provenance.STALE else provenance
 
 

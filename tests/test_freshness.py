@@ -6,17 +6,18 @@ import math
 
 import pytest
 
+from quaycache.cached.reasons import reason_for_request
 from quaycache.errors import SettingsError
 from quaycache.freshness import (
     Moment,
     Policy,
-    known,
+    fresh_or_validated,
     latest_possible,
     listing_is_fresh,
     listing_usable_after_error,
     listing_usable_offline,
     older_than,
-    usable_after_error,
+    usable_if_error,
     usable_offline,
     worth_keeping,
 )
@@ -150,11 +151,11 @@ MID = START + 1000  # newer than it, and long before any check below
         (A(100), Listed(MID, SERVER - 400, STALE), FRESH),
     ],
 )
-def test_known(
+def test_fresh_or_validated(
     answer: StoredAnswer | None, listed: Listed | None, expected: Provenance | None
 ) -> None:
     server = SERVER if listed is not None and listed.provenance is Provenance.FETCHED else None
-    found = known(answer, listed, POLICY, Moment(LOCAL, server))
+    found = fresh_or_validated(answer, listed, POLICY, Moment(LOCAL, server))
     assert provenance(found) is expected
     if found is not None and answer is not None and expected is not PROVEN:
         assert (found.tag, found.checked_at) == (answer.tag, answer.checked_at)
@@ -166,47 +167,57 @@ def test_known(
 class TestClocks:
     def test_local_clock_set_back_behind_the_time_of_storing(self) -> None:
         answer = absent(10)
-        assert known(answer, None, POLICY, Moment(answer.stored_at)) is not None
-        assert known(answer, None, POLICY, Moment(answer.stored_at - 1)) is None
-        assert known(answer, stored(MID), POLICY, Moment(answer.stored_at - 1)) is None
+        assert fresh_or_validated(answer, None, POLICY, Moment(answer.stored_at)) is not None
+        assert fresh_or_validated(answer, None, POLICY, Moment(answer.stored_at - 1)) is None
+        assert fresh_or_validated(answer, stored(MID), POLICY, Moment(answer.stored_at - 1)) is None
 
     def test_a_fetched_listing_makes_the_local_clock_irrelevant(self) -> None:
         answer = absent(1000)._replace(stored_at=LOCAL + 5_000_000)
         for local in (0.0, LOCAL, LOCAL * 2):
             moment = Moment(local, SERVER)
-            assert provenance(known(answer, fetched(MID), POLICY, moment)) is VALIDATED
+            assert provenance(fresh_or_validated(answer, fetched(MID), POLICY, moment)) is VALIDATED
 
     def test_checked_in_the_future_without_a_request(self) -> None:
         answer = absent(10)._replace(checked_at=LOCAL + 86_400)
-        assert known(answer, None, POLICY, Moment(LOCAL)) is not None
+        assert fresh_or_validated(answer, None, POLICY, Moment(LOCAL)) is not None
         later = answer._replace(checked_at=LOCAL + 86_401)
-        assert known(later, None, POLICY, Moment(LOCAL)) is None
+        assert fresh_or_validated(later, None, POLICY, Moment(LOCAL)) is None
 
     def test_checked_later_than_the_server_says_it_is(self) -> None:
         answer = absent(10)._replace(checked_at=SERVER + MARGIN)
-        assert known(answer, fetched(MID), POLICY, Moment(LOCAL, SERVER)) is not None
+        assert fresh_or_validated(answer, fetched(MID), POLICY, Moment(LOCAL, SERVER)) is not None
         later = answer._replace(checked_at=SERVER + MARGIN + 1)
-        assert known(later, fetched(MID), POLICY, Moment(LOCAL, SERVER)) is None
-        assert provenance(known(later, fetched(None), POLICY, Moment(LOCAL, SERVER))) is PROVEN
+        assert fresh_or_validated(later, fetched(MID), POLICY, Moment(LOCAL, SERVER)) is None
+        assert (
+            provenance(fresh_or_validated(later, fetched(None), POLICY, Moment(LOCAL, SERVER)))
+            is PROVEN
+        )
 
     def test_the_server_may_have_gone_on_since_the_listing(self) -> None:
         answer = absent(10)._replace(checked_at=SERVER + 1000)
-        assert known(answer, fetched(MID), POLICY, Moment(LOCAL, SERVER + 900)) is not None
+        assert (
+            fresh_or_validated(answer, fetched(MID), POLICY, Moment(LOCAL, SERVER + 900))
+            is not None
+        )
 
     def test_ages_go_on_by_the_server_s_clock_after_the_listing(self) -> None:
         later = Moment(LOCAL, SERVER + MAX_AGE)
-        assert known(present(10), fetched(MID), POLICY, later) is None
-        assert provenance(known(absent(10), fetched(MID), POLICY, later)) is VALIDATED
+        assert fresh_or_validated(present(10), fetched(MID), POLICY, later) is None
+        assert provenance(fresh_or_validated(absent(10), fetched(MID), POLICY, later)) is VALIDATED
         earlier = Moment(LOCAL, SERVER + TTL)
-        assert provenance(known(absent(1000), fetched(MID), POLICY, earlier)) is VALIDATED
-        assert known(present(10), None, POLICY, earlier) is None
+        assert (
+            provenance(fresh_or_validated(absent(1000), fetched(MID), POLICY, earlier)) is VALIDATED
+        )
+        assert fresh_or_validated(present(10), None, POLICY, earlier) is None
 
     def test_a_start_after_the_answer_contradicts_it_whatever_the_time_of_the_listing(self) -> None:
         answer = absent(10)
         early = Listed(int(answer.checked_at) + 2, answer.checked_at - 5)
-        assert known(answer, early, POLICY, Moment(LOCAL, SERVER)) is None
+        assert fresh_or_validated(answer, early, POLICY, Moment(LOCAL, SERVER)) is None
         within_a_second = early._replace(last_modified=int(answer.checked_at) + 1)
-        assert known(answer, within_a_second, POLICY, Moment(LOCAL, SERVER)) is not None
+        assert (
+            fresh_or_validated(answer, within_a_second, POLICY, Moment(LOCAL, SERVER)) is not None
+        )
 
     def test_latest_possible(self) -> None:
         assert latest_possible(POLICY, Moment(LOCAL)) == LOCAL + 86_400
@@ -245,7 +256,7 @@ class TestAfterError:
     def test_answer(
         self, answer: StoredAnswer | None, listed: Listed | None, seconds: float, served: bool
     ) -> None:
-        found = usable_after_error(answer, listed, self.policy(seconds), self.NOW)
+        found = usable_if_error(answer, listed, self.policy(seconds), self.NOW)
         assert provenance(found) is (STALE if served else None)
 
     def test_listing(self) -> None:
@@ -328,3 +339,27 @@ def test_policy_refuses_what_is_no_number(value: object) -> None:
 )
 def test_older_than(last_modified: LastModified, since: float | None, older: bool) -> None:
     assert older_than(last_modified, since) is older
+
+
+@pytest.mark.parametrize(
+    ("answer", "listed", "reason"),
+    [
+        (None, fetched(MID), "nothing is stored"),
+        (A(10)._replace(checked_at=SERVER + 1e6), None, "from the future"),
+        (A(10)._replace(stored_at=LOCAL + 1), None, "clock was set back"),
+        (A(RETENTION + 1), fetched(MID), "past retention"),
+        (A(1000), fetched(int(SERVER) - 500), "has changed since"),
+        (P(100), fetched(OLD), "has changed since"),
+        (P(1000, end_ts=int(SERVER)), fetched(MID), "expiry has come"),
+        (P(MAX_AGE), fetched(MID), "past max-age"),
+        (A(TTL), None, "past the ttl (age 300 s), and no listing is in hand"),
+        (A(TTL), fetched(UNKNOWN), "does not state last_modified"),
+        (A(1000), fetched(before_check(A(1000), MARGIN)), "inside the margin"),
+    ],
+)
+def test_reason_for_request(
+    answer: StoredAnswer | None, listed: Listed | None, reason: str
+) -> None:
+    now = Moment(LOCAL)
+    assert fresh_or_validated(answer, listed, POLICY, now) is None
+    assert reason in reason_for_request(answer, listed, POLICY, now)

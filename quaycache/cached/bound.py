@@ -148,12 +148,14 @@ class BoundCachedClient:
         if self._policy.mode is not Mode.NORMAL:
             return None
         entry = cache.entries.get(repository)
-        return freshness.known(entry, listed, self._policy, self._context.now)
+        return freshness.fresh_or_validated(entry, listed, self._policy, self._context.now)
 
     def _fetch(self, key: AnswerKey, cache: TagCache, listed: Listed | None) -> TagAnswer:
         """Request the answer and record it; a stale one may serve if the server fails."""
         context, repository = self._context, key.repository
         started = context.started()
+        if LOG.is_enabled_for_debug():
+            self._explain(key, cache, listed)
         if context.server_is_down:
             stale = self._stale(key, listed)
             if stale is not None:
@@ -181,12 +183,22 @@ class BoundCachedClient:
         cache.record(repository, answer, entry, started.run_id)
         return answer
 
+    def _explain(self, key: AnswerKey, cache: TagCache, listed: Listed | None) -> None:
+        """Log why the answer is requested."""
+        from quaycache.cached.reasons import reason_for_request
+
+        context, entry = self._context, cache.entries.get(key.repository)
+        reason = "a refresh uses no stored answer"
+        if self._policy.mode is not Mode.REFRESH:
+            reason = reason_for_request(entry, listed, self._policy, context.now)
+        LOG.debug("%s/%s:%s is requested: %s", key.scope.namespace, key.repository, key.tag, reason)
+
     def _stale(self, key: AnswerKey, listed: Listed | None) -> TagAnswer | None:
         """Return what may serve because the server failed."""
         namespace, repository = key.scope.namespace, key.repository
         listed = listed or self._listings.stored(namespace, repository, after_error=True)
         stored, now = self._stored(namespace, repository, key.tag), self._context.now
-        return self._context.reusable(stored, listed, now) or freshness.usable_after_error(
+        return self._context.reusable(stored, listed, now) or freshness.usable_if_error(
             stored, listed, self._policy, now
         )
 

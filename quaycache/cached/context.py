@@ -120,10 +120,10 @@ class RunContext:
         """Return the answer if it needs no request, else None."""
         if self.policy.mode is Mode.OFFLINE:
             return freshness.usable_offline(stored, listed, self.policy, now)
-        answer = freshness.known(stored, listed, self.policy, now)
+        answer = freshness.fresh_or_validated(stored, listed, self.policy, now)
         if answer is None and listed is not None and listed.provenance is Provenance.STALE:
             # The server has just failed to list: it is not asked for every tag as well.
-            return freshness.usable_after_error(stored, listed, self.policy, now)
+            return freshness.usable_if_error(stored, listed, self.policy, now)
         return answer
 
 

@@ -265,8 +265,17 @@ class Histories(RuleBasedStateMachine):
         self.something_happens("show", name, tag, 1, 0)
         for other in TAGS:
             self.something_happens("push", name, other, 1, 0)
+            self.time_passes(1.0)
         self.time_passes(self.bound())
         self.ask(self.cached, tag, something_happens)
+
+    @rule()
+    def resolve_while_the_newest_tag_on_the_last_page_is_deleted(self) -> None:
+        """The last page shows that what was learned during the walk is gone."""
+        for name in REPOSITORIES:
+            self.something_happens("push", name, TAGS[1], 1, 0)
+        last = max(REPOSITORIES, key=lambda name: self.find(name).id)
+        self.resolve_while_rows_change(TAGS[1], "delete", last, 2.0)
 
     @precondition(lambda self: not self.client.replica_lag)
     @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from quaycache import (
@@ -185,3 +187,16 @@ class TestRegistryEvents:
         site.quay.configure(faults=[refusal])
         with pytest.raises(PermissionDeniedError):
             site.resolve()
+
+
+def test_the_log_says_why_an_answer_is_requested(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "quaycache")
+    site.registry.push("kolla", "a", "latest")
+    site.wait(MARGIN + 10)
+    site.resolve()
+    assert "kolla/a:latest is requested: nothing is stored" in caplog.text
+    site.wait(MAX_AGE)
+    site.resolve()
+    assert "kolla/a:latest is requested: the stored answer is past max-age" in caplog.text
