@@ -85,3 +85,22 @@ def finished(script: str, *arguments: object) -> str:
         timeout=60,
         check=True,
     ).stdout
+
+
+class Clock:
+    """The clock of every back-off, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+    @classmethod
+    def installed(cls, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        clock = cls()
+        monkeypatch.setattr("quaycache.store.fail_open.monotonic", clock)
+        return clock

@@ -1,0 +1,179 @@
+"""Failing open: a store in trouble never fails a run, and is tried again after a while."""
+
+from __future__ import annotations
+
+import enum
+import math
+import os
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+from weakref import WeakSet
+
+from quaycache.lazy_logger import LazyLogger
+from quaycache.store.clock import monotonic
+
+LOG = LazyLogger("quaycache.store")
+
+T = TypeVar("T")
+
+_FIRST_PAUSE: Final = 30.0
+_LONGEST_PAUSE: Final = 600.0
+
+_INSTANCES: Final[WeakSet[FailOpen]] = WeakSet()
+
+
+class State(enum.IntEnum):
+    """What a store is used for; the higher, the more."""
+
+    CLOSED = 0
+    OFF = 1
+    READ_ONLY = 2
+    OPEN = 3
+
+
+_CONSEQUENCES: Final = {
+    State.READ_ONLY: "nothing will be stored",
+    State.OFF: "running without the cache",
+}
+
+
+class FailOpen:
+    """Runs the commands of a store, and replaces those that fail. Thread-safe.
+
+    A store runs everything that touches its files or its server through one of these::
+
+        def load_answer(self, key):
+            return self._fail_open.read(lambda: self._query(key), None)
+
+        def merge(self, entries, *, latest):
+            self._fail_open.write(lambda: self._merge(entries, latest), None)
+
+    A command raises if it fails, after it has put its files or connections in order. Then the run
+    gets what an empty store would have returned, and the store is left alone: `State.OFF`, or
+    `State.READ_ONLY` if it can still be read. After a pause one command is let through. If it
+    succeeds, the store is used as before; if not, the next pause is twice as long. The first pause
+    is 30 seconds, so that a short run waits for a broken store only once; the longest is ten
+    minutes. A store is as good as new after it has worked for that long.
+
+    The first trouble in a store's life is logged as a warning. What follows repeats it in most
+    cases, and is logged as information, as is the end of the trouble.
+
+    Args:
+        name: the store's name in log lines.
+        reason: returns the text of an exception; the text holds no secret.
+        refuses_only_writes: returns whether a store can still be read after a write has raised this
+            exception.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        reason: Callable[[Exception], str],
+        refuses_only_writes: Callable[[Exception], bool],
+    ) -> None:
+        self._name = name
+        self._reason = reason
+        self._refuses_only_writes = refuses_only_writes
+        self._lock = threading.Lock()
+        self._state = State.OPEN
+        self._pause = _FIRST_PAUSE
+        self._retry_at = self._recovered_at = -math.inf
+        self._warned = False
+        _INSTANCES.add(self)
+
+    @property
+    def name(self) -> str:
+        """The store's name in log lines and messages."""
+        return self._name
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._state is State.CLOSED
+
+    @property
+    def may_write(self) -> bool:
+        """Whether `write` would run a command now."""
+        with self._lock:
+            return self._admits(State.OPEN)
+
+    def read(self, command: Callable[[], T], otherwise: T) -> T:
+        """Return what `command` returns; `otherwise` if it fails or the store is left alone."""
+        return self._run(command, otherwise, State.READ_ONLY)
+
+    def write(self, command: Callable[[], T], otherwise: T) -> T:
+        """Do the same as `read` for a command that changes the store."""
+        return self._run(command, otherwise, State.OPEN)
+
+    def close(self) -> None:
+        """Run no further command."""
+        with self._lock:
+            self._state = State.CLOSED
+
+    def warn(self, text: str) -> None:
+        """Log a warning; if there was one before, log information."""
+        with self._lock:
+            warned, self._warned = self._warned, True
+        log = LOG.info if warned else LOG.warning
+        log("%s: %s", self._name, text)
+
+    def _run(self, command: Callable[[], T], otherwise: T, needed: State) -> T:
+        with self._lock:
+            on_trial = self._state < needed
+            if not self._admits(needed):
+                return otherwise
+            if on_trial:
+                # The other threads do not wait for a store that may still be in trouble.
+                self._retry_at = monotonic() + self._pause
+        try:
+            result = command()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not fail the run
+            only_writes = needed is State.OPEN and self._refuses_only_writes(error)
+            self._fail(State.READ_ONLY if only_writes else State.OFF, error, on_trial=on_trial)
+            return otherwise
+        if on_trial:
+            self._recover()
+        return result
+
+    def _admits(self, needed: State) -> bool:
+        if self._state >= needed:
+            return True
+        return self._state is not State.CLOSED and monotonic() >= self._retry_at
+
+    def _fail(self, state: State, error: Exception, *, on_trial: bool) -> None:
+        with self._lock:
+            before, now = self._state, monotonic()
+            if before is State.CLOSED:
+                return
+            is_new = before is State.OPEN
+            if on_trial or (is_new and now - self._recovered_at < _LONGEST_PAUSE):
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            elif is_new:
+                self._pause = _FIRST_PAUSE
+            self._retry_at = now + self._pause
+            # Other threads may have found more trouble in the meantime.
+            self._state = state if on_trial else min(before, state)
+            is_worse = self._state < before
+        if is_worse:
+            self.warn(f"{self._reason(error)}; {_CONSEQUENCES[state]}")
+
+    def _recover(self) -> None:
+        with self._lock:
+            if self._state is State.CLOSED:
+                return
+            self._state, self._recovered_at = State.OPEN, monotonic()
+        LOG.info("%s: it works again", self._name)
+
+    def _reset_after_fork(self) -> None:
+        # Another thread of the parent may have held it.
+        self._lock = threading.Lock()
+
+
+def _reset_all_after_fork() -> None:
+    for instance in _INSTANCES:
+        instance._reset_after_fork()
+
+
+os.register_at_fork(after_in_child=_reset_all_after_fork)
