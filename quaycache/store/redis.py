@@ -71,8 +71,8 @@ class RedisStore:
             ``unix:///path[?db=N]``. A CA's certificates, and those of the client, are files named
             by ``?ssl_ca_certs=``, ``ssl_certfile=`` and ``ssl_keyfile=``.
         wait: seconds that the server may be silent; one command may take five times as long.
-        retention: seconds after which an entry is as good as never stored. By then the server drops
-            what nobody has added to.
+        retention: seconds after which this store hides an entry. The server keeps a tag's answers
+            for the longest retention of the stores that have added to them.
 
     Raises:
         MissingExtraError: redis-py is not installed.
@@ -98,11 +98,7 @@ class RedisStore:
 
     def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
         """As `Store.load_answers`."""
-        nothing: dict[str, StoredAnswer] = {}
-        answers = self._read(lambda: self._answers(scope, tag), nothing)
-        old = {name: one.checked_at for name, one in answers.items() if self._is_old(one)}
-        self.remove({AnswerKey(scope, tag, name): until for name, until in old.items()})
-        return {name: one for name, one in answers.items() if name not in old}
+        return self._read(lambda: self._answers(scope, tag), {})
 
     def load_answer(self, key: AnswerKey) -> StoredAnswer | None:
         """As `Store.load_answer`."""
@@ -119,8 +115,7 @@ class RedisStore:
             arguments = [MAX_ANSWER, round(seconds * 1000), who, *repositories]
             time_, flat, others = self._server.run(redis_scripts.CLAIM, keys, arguments)
             answers = self._decoded(scope, tag, Loaded(time_, flat))
-            usable = {name: one for name, one in answers.items() if not self._is_old(one)}
-            return Claimed(usable, {name for name in repositories if name.encode() in others})
+            return Claimed(answers, {name for name in repositories if name.encode() in others})
 
         nothing = Claimed({}, ())
         # Who could not store the answers lets others ask. A forked process has the same store.
@@ -209,8 +204,9 @@ class RedisStore:
             name = field.decode("ascii", "replace")
             if value and is_repository(name):
                 answer = decode_answer(prefix + name, tag, value)
-                if answer is not None:
-                    answers[name] = shifted(answer, -ahead)
+                answer = None if answer is None else shifted(answer, -ahead)
+                if answer is not None and not self._is_old(answer):
+                    answers[name] = answer
         return answers
 
     def _load(self, name: str, limit: int) -> Loaded:
@@ -265,15 +261,12 @@ class RedisStore:
             self._server.run(redis_scripts.REMOVE, names, arguments)
 
     def _is_old(self, entry: Entry) -> bool:
+        """Whether an entry is past this client's retention. Another's may be longer: it stays."""
         return time.time() - entry.stored_at > self._retention
 
     def _found(self, key: Key, limit: int) -> Entry | None:
-        """An entry, unless it is too old."""
         entry = self._read(lambda: self._entry(key, limit), None)
-        if entry is None or not self._is_old(entry):
-            return entry
-        self.remove({key: entry.checked_at})
-        return None
+        return None if entry is None or self._is_old(entry) else entry
 
     def _all_rows(self) -> list[Row]:
         rows = []

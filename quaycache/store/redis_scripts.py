@@ -65,8 +65,19 @@ local function checked_at(value)
 end
 """
 
+_EXTEND: Final = """
+-- A client with a shorter retention must not shorten what another has set. A new key has no time to
+-- live, which PTTL returns as a negative number. (PEXPIRE ... GT needs Redis 7.)
+local function extend(key, milliseconds)
+    if redis.call('PTTL', key) < tonumber(milliseconds) then
+        redis.call('PEXPIRE', key, milliseconds)
+    end
+end
+"""
+
 MERGE: Final = (
     _CHECKED_AT
+    + _EXTEND
     + """
 -- KEYS: hashes, those of the claims on their fields, and the sets that name their tags, in turn.
 -- ARGV: latest, retention in milliseconds, then for each hash its tag, how many fields, and fields,
@@ -84,9 +95,9 @@ for key = 1, #KEYS, 3 do
         end
         redis.call('HDEL', KEYS[key + 1], field)
     end
-    redis.call('PEXPIRE', KEYS[key], retention)
+    extend(KEYS[key], retention)
     redis.call('SADD', KEYS[key + 2], tag)
-    redis.call('PEXPIRE', KEYS[key + 2], retention)
+    extend(KEYS[key + 2], retention)
 end
 """
 )

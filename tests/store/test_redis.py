@@ -17,8 +17,8 @@ from freezegun import freeze_time
 
 from quaycache.errors import SettingsError, StoreError
 from quaycache.model import StoredAnswer
-from quaycache.store.entry import encode_entry
-from quaycache.store.keys import encode_key
+from quaycache.store.entry import Entry, encode_entry
+from quaycache.store.keys import Key, encode_key
 from quaycache.store.redis import RedisStore
 from quaycache.store.redis_server import RedisServer
 from tests import redis_server
@@ -105,19 +105,31 @@ class TestLayout:
             for name in names(server):
                 assert 400 < server.ttl(name) <= 500
 
-    def test_what_is_too_old_is_dropped_when_it_is_read(
-        self, redis_url: str, server: redis.Redis, caplog: pytest.LogCaptureFixture
+    def test_a_store_with_a_shorter_retention_shortens_no_time_to_live(
+        self, redis_url: str, server: redis.Redis
+    ) -> None:
+        entries: dict[Key, Entry] = {key(): absent(time.time()), LISTING_KEY: listing(time.time())}
+        for retention in (5000.0, 500.0):
+            with closing(RedisStore(redis_url, retention=retention)) as store:
+                merge(store, entries)
+        assert len(names(server)) == 3
+        assert all(4000 < server.ttl(name) <= 5000 for name in names(server))
+
+    def test_entries_past_retention_are_hidden_but_left_to_stores_that_keep_them_longer(
+        self, store: RedisStore, redis_url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         now = time.time()
-        with closing(RedisStore(redis_url, retention=500.0)) as store:
-            merge(store, {key(): absent(now), key("old"): absent(now - 600)})
-            assert list(store.load_answers(SCOPE, "v1")) == ["nova-api"]
-            assert server.hkeys(HASH) == [b"nova-api"]
-            merge(store, {key("old"): absent(now - 600), LISTING_KEY: listing(now - 600)})
-            assert store.load_answer(key("old")) is None
-            assert store.load_listing(SCOPE) is None
-            assert server.hkeys(HASH) == [b"nova-api"]
-            assert not server.exists(LISTING_HASH)
+        old: dict[Key, Entry] = {key("old"): absent(now - 600), LISTING_KEY: listing(now - 600)}
+        with closing(RedisStore(redis_url, retention=500.0)) as short:
+            merge(short, {key(): absent(now), **old})
+            assert list(short.load_answers(SCOPE, "v1")) == ["nova-api"]
+            assert list(short.claim(SCOPE, "v1", ["nova-api", "old"], seconds=2).answers) == [
+                "nova-api"
+            ]
+            assert short.load_answer(key("old")) is None
+            assert short.load_listing(SCOPE) is None
+        assert set(store.load_answers(SCOPE, "v1")) == {"nova-api", "old"}
+        assert store.load_listing(SCOPE) is not None
         assert warnings(caplog) == []
 
     def test_a_forked_process_has_connections_of_its_own(
