@@ -39,6 +39,7 @@ from quaycache.store.redis_layout import (
     claims_of,
     field_of,
     hash_of,
+    listed_of,
     shifted,
     tag_of,
     tags_of,
@@ -54,6 +55,12 @@ _MAX_FIELDS: Final = 250_000
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
 _CHUNK: Final = 500
+
+# Removing unlisted answers: the server looks at so many fields before it serves other clients,
+# and at so many tags in a walk, drawn at random.
+_FIELDS_AT_ONCE: Final = 20_000
+_MAX_TAGS: Final = 100_000
+
 _WAIT: Final = 1.0
 _RETENTION: Final = 30 * 86400.0
 # Lua's numbers are doubles, and its `tonumber` takes no infinity.
@@ -140,16 +147,7 @@ class RedisStore:
 
     def keep_listed(self, scope: Scope, listed: Collection[str], *, until: float) -> None:
         """As `Store.keep_listed`."""
-
-        def keep() -> None:
-            # One after the other: nobody else is answered meanwhile.
-            tags: set[Any] = self._server.call(lambda client: client.smembers(tags_of(scope)))
-            for tag in filter(None, tags):
-                name = hash_of(scope, tag.decode("ascii", "replace"))
-                arguments = [min(until, _FOR_EVER), *listed]
-                self._server.run(redis_scripts.KEEP_LISTED, [name], arguments, long=True)
-
-        self._write(keep, None)
+        self._write(lambda: self._keep_listed(scope, listed, until), None)
 
     def rows(self) -> Iterator[Row]:
         """As `Store.rows`."""
@@ -259,6 +257,28 @@ class RedisStore:
                 names += [hash_of(key.scope, tag_of(key)), claims_of(key.scope, tag_of(key))]
                 arguments += [field_of(key), min(until, _FOR_EVER)]
             self._server.run(redis_scripts.REMOVE, names, arguments)
+
+    def _keep_listed(self, scope: Scope, listed: Collection[str], until: float) -> None:
+        """Remove in steps, between which the server answers other clients.
+
+        The listing is sent once, and only if there are tags: the server keeps it between the steps.
+        """
+        found: Any = self._server.call(lambda client: client.srandmember(tags_of(scope), _MAX_TAGS))
+        tags = [tag for tag in found if tag]
+        kept, sent = listed_of(scope, os.urandom(8).hex()), listed
+        while tags:
+            chunk = tags[:_CHUNK]
+            hashes = [hash_of(scope, tag.decode("ascii", "replace")) for tag in chunk]
+            bounds = [min(until, _FOR_EVER), _MAX_FIELDS, _FIELDS_AT_ONCE, len(tags)]
+            done = self._server.run(
+                redis_scripts.KEEP_LISTED,
+                [tags_of(scope), kept, *hashes],
+                [*bounds, *chunk, *sent],
+                long=True,
+            )
+            if done < 1:
+                return
+            tags, sent = tags[done:], ()
 
     def _is_old(self, entry: Entry) -> bool:
         """Whether an entry is past this client's retention. Another's may be longer: it stays."""

@@ -21,6 +21,7 @@ PREFIX: Final = "quaycache:"
 
 _CLAIMS: Final = f"{PREFIX}claims|"
 _TAGS: Final = f"{PREFIX}tags|"
+_LISTED: Final = f"{PREFIX}listed|"
 
 
 class Loaded(NamedTuple):
@@ -76,3 +77,8 @@ def claims_of(scope: Scope, tag: str) -> str:
 def tags_of(scope: Scope) -> str:
     """The name of the set of tags that a namespace has hashes of."""
     return _TAGS + namespace_prefix(scope)
+
+
+def listed_of(scope: Scope, call: str) -> str:
+    """The name of the set of listed repositories, for as long as one call removes the others."""
+    return _LISTED + namespace_prefix(scope) + call

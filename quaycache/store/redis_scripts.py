@@ -118,14 +118,44 @@ end
 KEEP_LISTED: Final = (
     _CHECKED_AT
     + """
--- KEYS: a hash. ARGV: until when, and the repositories that stay.
-local until_, listed = tonumber(ARGV[1]), {}
-for at = 2, #ARGV do listed[ARGV[at]] = true end
-for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-    if not listed[field] then
-        local stored = checked_at(redis.call('HGET', KEYS[1], field))
-        if not (stored and stored > until_) then redis.call('HDEL', KEYS[1], field) end
+-- KEYS: the set of tags, a set that keeps the listed repositories until the last call, and hashes.
+-- ARGV: until when; how many fields a hash may have; after how many fields to return; how many tags
+-- are left; the tags of the hashes; and, in the first call only, the repositories.
+-- The number of hashes that are done; 0 if the server has lost the repositories.
+local until_, max_fields, budget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local count, done, listed = #KEYS - 2, 0, {}
+local first = 5 + count
+if #ARGV >= first then
+    for at = first, #ARGV do listed[ARGV[at]] = true end
+else
+    for _, repository in ipairs(redis.call('SMEMBERS', KEYS[2])) do listed[repository] = true end
+    if next(listed) == nil then return 0 end
+end
+while done < count and budget > 0 do
+    done = done + 1
+    local hash = KEYS[done + 2]
+    local fields = redis.call('HLEN', hash)
+    budget = budget - 1
+    if fields == 0 then
+        redis.call('SREM', KEYS[1], ARGV[done + 4])
+    elseif fields <= max_fields then
+        budget = budget - fields
+        for _, field in ipairs(redis.call('HKEYS', hash)) do
+            if not listed[field] then
+                local stored = checked_at(redis.call('HGET', hash, field))
+                if not (stored and stored > until_) then redis.call('HDEL', hash, field) end
+            end
+        end
     end
 end
+if done == tonumber(ARGV[4]) then
+    redis.call('UNLINK', KEYS[2])
+else
+    for at = first, #ARGV, 1000 do
+        redis.call('SADD', KEYS[2], unpack(ARGV, at, math.min(at + 999, #ARGV)))
+    end
+    redis.call('PEXPIRE', KEYS[2], 60000)
+end
+return done
 """
 )

@@ -17,6 +17,7 @@ from freezegun import freeze_time
 
 from quaycache.errors import SettingsError, StoreError
 from quaycache.model import StoredAnswer
+from quaycache.store import redis as redis_store
 from quaycache.store.entry import Entry, encode_entry
 from quaycache.store.keys import Key, encode_key
 from quaycache.store.redis import RedisStore
@@ -68,6 +69,11 @@ def calls(server: redis.Redis) -> dict[str, int]:
         name.removeprefix("cmdstat_"): statistics["calls"]
         for name, statistics in server.info("commandstats").items()
     }
+
+
+def received(server: redis.Redis) -> int:
+    """Return the number of bytes that all clients have sent to the server."""
+    return int(server.info("stats")["total_net_input_bytes"])
 
 
 class TestLayout:
@@ -144,6 +150,76 @@ class TestLayout:
             assert store.load_answer(key()) == absent()
         assert os.waitpid(child, 0)[1] == 0
         assert warnings(caplog) == []
+
+
+class TestUnlisted:
+    """What a completed walk does on the server: `Store.keep_listed` removes unlisted answers."""
+
+    TAGS = "quaycache:tags|1|https://quay.io/api/v1|anon|kolla|"
+
+    def test_tags_without_answers_are_dropped(self, store: RedisStore, server: redis.Redis) -> None:
+        for number in range(1100):
+            merge(store, {key(tag=f"v{number}"): absent()})
+            if number:
+                server.delete(HASH.replace("|v1|", f"|v{number}|"))
+        server.sadd(self.TAGS, b"\xff\xfe", "no tag")
+        store.keep_listed(SCOPE, ["glance", "nova-api"], until=LATEST)
+        assert server.smembers(self.TAGS) == {b"v0"}
+        assert store.load_answers(SCOPE, "v0") == {"nova-api": absent()}
+
+    def test_the_listing_is_sent_once_for_all_tags(
+        self, store: RedisStore, server: redis.Redis
+    ) -> None:
+        listed = [f"repository-{number:05}" for number in range(1000)]
+        for number in range(100):
+            merge(store, {key("nova-api", f"v{number}"): absent()})
+        before = received(server)
+        store.keep_listed(SCOPE, listed, until=LATEST)
+        assert received(server) - before < 2 * len("".join(listed))
+        assert list(store.rows()) == []
+
+    def test_no_answers_cost_no_listing(self, store: RedisStore, server: redis.Redis) -> None:
+        before = received(server)
+        store.keep_listed(SCOPE, ["nova-api" * 30] * 1000, until=LATEST)
+        assert received(server) - before < 1000
+
+    def test_other_clients_are_served_in_between(
+        self, store: RedisStore, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(redis_store, "_FIELDS_AT_ONCE", 100)
+        listed = [f"r{number:0200}" for number in range(50)]
+        for number in range(10):
+            entries: dict[Key, Entry] = {
+                key(name, f"v{number}"): absent() for name in [*listed, "nova-api"]
+            }
+            merge(store, {**entries, key("newer", f"v{number}"): absent(NOW + 1)})
+        server.config_resetstat()
+        before = received(server)
+        store.keep_listed(SCOPE, listed, until=NOW)
+        assert calls(server)["eval"] == 5
+        assert received(server) - before < 3 * len("".join(listed))
+        for number in range(10):
+            assert set(store.load_answers(SCOPE, f"v{number}")) == {*listed, "newer"}
+        assert not list(server.scan_iter("quaycache:listed*"))
+
+    def test_a_listing_that_the_server_forgets_in_between_removes_nothing(
+        self, store: RedisStore, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(redis_store, "_FIELDS_AT_ONCE", 1)
+        for tag in ("v1", "v2"):
+            merge(store, {key(tag=tag): absent()})
+        run = RedisServer.run
+
+        def forgetful(self: RedisServer, *arguments: Any, **options: Any) -> Any:
+            answer = run(self, *arguments, **options)
+            for name in server.scan_iter("quaycache:listed*"):
+                assert 0 < server.ttl(name) <= 60
+                server.delete(name)
+            return answer
+
+        monkeypatch.setattr(RedisServer, "run", forgetful)
+        store.keep_listed(SCOPE, ["nova-api"], until=LATEST)
+        assert [row.key for row in store.rows()] == [key(tag="v1"), key(tag="v2")]
 
 
 class TestClaims:
