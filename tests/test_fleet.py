@@ -6,16 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
 import trustme
 
-from quaycache import Policy, QuayClient, Resolution, resolve
+from quaycache import Policy, QuayClient, Resolution, resolve, run
 from quaycache.events import Checked, Event
+from quaycache.store import redis as redis_store
 from quaycache.store.keys import ANONYMOUS, Scope
 from quaycache.store.redis import RedisStore
 from quaycache.testing import EmbeddedQuay
@@ -112,6 +115,40 @@ class TestRuns:
         assert done.stderr == (
             "error: a cache on Redis needs redis-py: pip install 'quaycache[redis]'\n"
         )
+
+
+@pytest.mark.parametrize(("before", "after"), [(3600, 0), (-3600, 0), (0, 3600), (0, -3600)])
+def test_a_local_clock_that_is_set_during_a_run_changes_no_age(
+    kolla: EmbeddedQuay,
+    client: QuayClient,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    before: float,
+    after: float,
+) -> None:
+    """An age must be right for every runner, and also after the run."""
+    offset = before
+    clock = SimpleNamespace(time=lambda: time.time() + offset, monotonic=time.monotonic)
+    monkeypatch.setattr(run, "time", clock)
+    monkeypatch.setattr(redis_store, "time", clock)
+
+    def set_clock(event: Event) -> None:
+        nonlocal offset
+        if isinstance(event, Checked):
+            offset = after
+
+    began = time.monotonic()
+    resolve([URI], client=client, cache_url=redis_url, on_event=set_clock)
+    offset = 0
+    scope = Scope(client.api_url, ANONYMOUS, "kolla")
+    with closing(RedisStore(redis_url)) as store:
+        entries = [*store.load_answers(scope, "latest").values(), store.load_listing(scope)]
+        ages = [store.now() - entry.stored_at for entry in entries if entry is not None]
+    assert len(ages) == N + 1
+    assert -1 <= min(ages) <= max(ages) <= time.monotonic() - began + 1
+    kolla.reset_counters()
+    assert len(resolve([URI], client=client, cache_url=redis_url).images) == N
+    assert (kolla.counters().listing, kolla.counters().tag) == (0, 0)
 
 
 class TestCommands:

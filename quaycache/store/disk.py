@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -106,6 +107,10 @@ class DiskStore:
         """As `Store.claim`."""
         keys = [AnswerKey(scope, tag, repository) for repository in repositories]
         return Claimed(self._read(lambda reader: reader.some_answers(keys), {}), ())
+
+    def now(self) -> float:
+        """As `Store.now`: the local clock, which all processes of a machine share."""
+        return time.time()
 
     def load_listing(self, scope: Scope) -> StoredListing | None:
         """As `Store.load_listing`."""

@@ -74,6 +74,13 @@ class Store(Protocol):
     def location(self) -> str:
         """Where it is; without a password."""
 
+    def now(self) -> float:
+        """Return the time by the clock that counts every ``stored_at``, in seconds.
+
+        An entry's age is the difference of the two. Only this clock gives it: where runners share a
+        store, the local clock of any of them may be wrong, or may be set during a run.
+        """
+
     def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
         """Every answer for one tag, by repository, in one read."""
 

@@ -40,6 +40,7 @@ from quaycache.store.redis_layout import (
     field_of,
     hash_of,
     listed_of,
+    seconds_of,
     shifted,
     tag_of,
     tags_of,
@@ -90,7 +91,7 @@ class RedisStore:
         self._server = RedisServer(url, wait)
         self._retention = retention
         self._name_in_claims = os.urandom(8).hex()
-        self._ahead: int | None = None
+        self._epoch = time.time() - time.monotonic()
         self._lock = threading.Lock()
         self._reads = self._writes = True
         self._warned = self._closed = False
@@ -102,6 +103,14 @@ class RedisStore:
     def location(self) -> str:
         """As `Store.location`: the URL without user, password and options."""
         return self._server.location
+
+    def now(self) -> float:
+        """As `Store.now`: the local time at which this store was made, plus what has passed since.
+
+        It does not jump when the local clock is set. What it shows does not matter: entries are
+        moved between this clock and the server's whenever they are loaded or stored.
+        """
+        return self._epoch + time.monotonic()
 
     def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
         """As `Store.load_answers`."""
@@ -120,8 +129,9 @@ class RedisStore:
 
         def run(who: str) -> Claimed:
             arguments = [MAX_ANSWER, round(seconds * 1000), who, *repositories]
-            time_, flat, others = self._server.run(redis_scripts.CLAIM, keys, arguments)
-            answers = self._decoded(scope, tag, Loaded(time_, flat))
+            asked_at = self.now()
+            *reply, others = self._server.run(redis_scripts.CLAIM, keys, arguments)
+            answers = self._decoded(scope, tag, Loaded(asked_at, *reply))
             return Claimed(answers, {name for name in repositories if name.encode() in others})
 
         nothing = Claimed({}, ())
@@ -196,46 +206,39 @@ class RedisStore:
 
     def _decoded(self, scope: Scope, tag: str, loaded: Loaded) -> dict[str, StoredAnswer]:
         prefix = answers_prefix(scope, tag)
-        ahead = self._clock(loaded)
+        shift = loaded.shift()
         answers: dict[str, StoredAnswer] = {}
         for field, value in loaded.items():
             name = field.decode("ascii", "replace")
             if value and is_repository(name):
                 answer = decode_answer(prefix + name, tag, value)
-                answer = None if answer is None else shifted(answer, -ahead)
+                answer = None if answer is None else shifted(answer, shift)
                 if answer is not None and not self._is_old(answer):
                     answers[name] = answer
         return answers
 
     def _load(self, name: str, limit: int) -> Loaded:
         bounds = [_MAX_FIELDS, limit, _MAX_BYTES]
-        return Loaded(*self._server.run(redis_scripts.LOAD, [name], bounds, long=True))
+        asked_at = self.now()
+        return Loaded(asked_at, *self._server.run(redis_scripts.LOAD, [name], bounds, long=True))
 
     def _entry(self, key: Key, limit: int) -> Entry | None:
         name, arguments = hash_of(key.scope, tag_of(key)), [field_of(key), limit]
-        loaded = Loaded(*self._server.run(redis_scripts.LOAD_ONE, [name], arguments))
-        ahead = self._clock(loaded)
+        asked_at = self.now()
+        loaded = Loaded(asked_at, *self._server.run(redis_scripts.LOAD_ONE, [name], arguments))
         ((_, value),) = loaded.items()
         entry = decode_entry(key, value)
-        return None if entry is None else shifted(entry, -ahead)
-
-    def _clock(self, loaded: Loaded) -> int:
-        """By how many seconds the server's clock is ahead of ours.
-
-        Times of storing are the server's there: of a fleet's clocks, one may be wrong.
-        """
-        ahead = loaded.seconds() - time.time()
-        if self._ahead is None or abs(ahead - self._ahead) > 1:
-            self._ahead = round(ahead)
-        return self._ahead
+        return None if entry is None else shifted(entry, loaded.shift())
 
     def _merge(self, entries: Mapping[Key, Entry], latest: float) -> None:
-        if self._ahead is None:
-            self._clock(Loaded(self._server.call(lambda client: client.time()), []))
+        # Asked each time: since the last reply, the server's clock may have been set, or this
+        # machine may have slept.
+        time_ = seconds_of(self._server.call(lambda client: client.time()))
+        shift = round(time_ - self.now())
         hashes: dict[tuple[Scope, str], list[Any]] = {}
         for key, entry in entries.items():
             try:
-                value = encode_entry(encode_key(key), shifted(entry, self._ahead or 0))
+                value = encode_entry(encode_key(key), shifted(entry, shift))
             except ValueError:
                 self._warn("an entry is too large; it will not be stored")
                 continue
@@ -282,7 +285,7 @@ class RedisStore:
 
     def _is_old(self, entry: Entry) -> bool:
         """Whether an entry is past this client's retention. Another's may be longer: it stays."""
-        return time.time() - entry.stored_at > self._retention
+        return self.now() - entry.stored_at > self._retention
 
     def _found(self, key: Key, limit: int) -> Entry | None:
         entry = self._read(lambda: self._entry(key, limit), None)
@@ -294,14 +297,14 @@ class RedisStore:
         for name in set(self._names("HASH")):
             text = name.decode("ascii", "replace")
             loaded = self._load(text, MAX_LISTING)
-            ahead = self._clock(loaded)
+            shift = loaded.shift()
             for field, value in loaded.items():
                 repository = field.decode("ascii", "replace")
                 key = decode_key(text.removeprefix(PREFIX) + repository)
                 if key is not None and field_of(key) == repository:
                     entry = decode_entry(key, value)
                     size = len(text) + len(field) + len(value)
-                    rows.append(Row(key, None if entry is None else shifted(entry, -ahead), size))
+                    rows.append(Row(key, None if entry is None else shifted(entry, shift), size))
         return rows
 
     def _names(self, kind: str | None = None) -> Iterator[bytes]:

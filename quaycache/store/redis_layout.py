@@ -28,17 +28,18 @@ class Loaded(NamedTuple):
     """What a script has found; whatever is not as it should be raises an error.
 
     Attributes:
+        asked_at: before the request, by `RedisStore.now`: a slow reply makes an entry older.
         time: of the server, seconds and microseconds, as digits.
         flat: fields and values in turn.
     """
 
+    asked_at: float
     time: Any
     flat: Any
 
-    def seconds(self) -> float:
-        """The server's time."""
-        seconds, microseconds = map(int, self.time)
-        return seconds + microseconds / 1e6
+    def shift(self) -> int:
+        """What turns a time of storing by the server's clock into one by `RedisStore.now`."""
+        return round(self.asked_at - seconds_of(self.time))
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Fields with their values; those without one have the empty one."""
@@ -47,8 +48,18 @@ class Loaded(NamedTuple):
         return zip(self.flat[::2], self.flat[1::2], strict=True)
 
 
+def seconds_of(time: Any) -> float:
+    """The server's time, from seconds and microseconds in digits."""
+    seconds, microseconds = map(int, time)
+    return seconds + microseconds / 1e6
+
+
 def shifted(entry: EntryT, seconds: int) -> EntryT:
-    """An entry with the time of storing by another clock."""
+    """An entry with the time of storing by another clock.
+
+    Clocks are compared in whole seconds, so that most entries stay as they are. An HTTP date says
+    no more.
+    """
     if not seconds:
         return entry
     return entry._replace(stored_at=entry.stored_at + seconds)  # type: ignore[return-value]  # the same

@@ -6,14 +6,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
-from freezegun import freeze_time
 
 from quaycache.errors import SettingsError, StoreError
 from quaycache.model import StoredAnswer
@@ -272,37 +271,118 @@ class TestClaims:
                 assert set(store.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == set()
 
 
-class TestClocks:
-    def test_times_of_storing_are_the_servers(self, redis_url: str) -> None:
-        now = time.time()
-        with (
-            closing(RedisStore(redis_url)) as ahead,
-            closing(RedisStore(redis_url)) as right,
-            closing(RedisStore(redis_url)) as behind,
-        ):
-            with freeze_time(datetime.fromtimestamp(now + 3600, timezone.utc)):
-                ahead.merge({key(): StoredAnswer(None, now, now + 3600)}, latest=LATEST)
-                ahead.merge({LISTING_KEY: listing(now)}, latest=LATEST)
-                found = ahead.load_answer(key())
-                assert found is not None
-                assert abs(found.stored_at - (now + 3600)) < 3
-            found = right.load_answers(SCOPE, "v1")["nova-api"]
-            assert abs(found.stored_at - now) < 3
-            assert all(abs(row.entry.stored_at - now) < 3700 for row in right.rows() if row.entry)
-            with freeze_time(datetime.fromtimestamp(now - 40 * 86400, timezone.utc)):
-                found = behind.load_answers(SCOPE, "v1")["nova-api"]
-                assert abs(found.stored_at - (now - 40 * 86400)) < 3
+class LocalClock:
+    """The local clock as `RedisStore` sees it. A test may set it; the monotonic clock is real.
 
-    def test_a_clock_far_ahead_drops_nothing(self, redis_url: str, server: redis.Redis) -> None:
-        now = time.time()
+    Attributes:
+        offset: by how many seconds it is ahead of the server's clock.
+    """
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.offset
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+@pytest.fixture
+def local_clock(monkeypatch: pytest.MonkeyPatch) -> LocalClock:
+    clock = LocalClock()
+    monkeypatch.setattr(redis_store, "time", clock)
+    return clock
+
+
+class TestClocks:
+    """Ages are right whatever the local clocks of the runners show, and whenever they are set."""
+
+    OFFSETS = (3600.0, 0.0, -40 * 86400.0, 40 * 86400.0)
+
+    @pytest.mark.parametrize("written", OFFSETS)
+    @pytest.mark.parametrize("read", OFFSETS)
+    def test_runners_with_different_clocks(
+        self, redis_url: str, local_clock: LocalClock, written: float, read: float
+    ) -> None:
+        local_clock.offset = written
         with closing(RedisStore(redis_url)) as store:
-            merge(store, {key(): absent(now)})
-        with (
-            freeze_time(datetime.fromtimestamp(now + 40 * 86400, timezone.utc)),
-            closing(RedisStore(redis_url)) as ahead,
-        ):
-            assert list(ahead.load_answers(SCOPE, "v1")) == ["nova-api"]
-        assert server.hkeys(HASH) == [b"nova-api"]
+            merge(store, {key(): absent()._replace(stored_at=store.now() - 100)})
+            merge(store, {LISTING_KEY: listing()._replace(stored_at=store.now() - 100)})
+        local_clock.offset = read
+        with closing(RedisStore(redis_url)) as store:
+            check_ages(store)
+
+    @pytest.mark.parametrize("before", OFFSETS)
+    @pytest.mark.parametrize("after", OFFSETS)
+    def test_a_clock_that_is_set_while_a_store_is_open(
+        self, redis_url: str, local_clock: LocalClock, before: float, after: float
+    ) -> None:
+        local_clock.offset = before
+        with closing(RedisStore(redis_url)) as store:
+            stored_at = store.now() - 100
+            assert store.load_answers(SCOPE, "v1") == {}
+            local_clock.offset = after
+            # The store compares its clock with the server's before and after it is set.
+            assert store.load_answers(SCOPE, "v1") == {}
+            merge(store, {key(): absent()._replace(stored_at=stored_at)})
+            merge(store, {LISTING_KEY: listing()._replace(stored_at=stored_at)})
+            check_ages(store)
+            local_clock.offset = before
+            check_ages(store)
+        with closing(RedisStore(redis_url)) as other:
+            check_ages(other)
+
+    def test_a_slow_reply_makes_no_answer_younger(
+        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server reads its clock, and the reply takes a minute by the monotonic clock."""
+        elapsed = 0.0
+        run, call = RedisServer.run, RedisServer.call
+
+        def slow(function: Any) -> Any:
+            def work(*arguments: Any, **options: Any) -> Any:
+                nonlocal elapsed
+                answer = function(*arguments, **options)
+                elapsed += 60
+                return answer
+
+            return work
+
+        clock = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + elapsed)
+        monkeypatch.setattr(redis_store, "time", clock)
+        stored_at = store.now()
+        monkeypatch.setattr(RedisServer, "call", slow(call))
+        merge(store, {key(): absent()._replace(stored_at=stored_at)})
+        monkeypatch.setattr(RedisServer, "call", call)
+        monkeypatch.setattr(RedisServer, "run", slow(run))
+        loads: list[Callable[[], StoredAnswer | None]] = [
+            lambda: store.load_answer(key()),
+            lambda: store.load_answers(SCOPE, "v1")["nova-api"],
+            lambda: store.claim(SCOPE, "v1", ["nova-api"], seconds=2).answers["nova-api"],
+        ]
+        for load in loads:
+            found = load()
+            assert found is not None
+            # The minute that storing took, and the one that loading took.
+            assert store.now() - found.stored_at >= 120 - 3
+
+
+def check_ages(store: RedisStore) -> None:
+    """Check that one answer and one listing, by each way to load them, are 100 seconds old.
+
+    They may be older by the time that the test takes, and younger by the precision of the store.
+    """
+    loaded = [
+        store.load_answers(SCOPE, "v1").get("nova-api"),
+        store.load_answer(key()),
+        store.claim(SCOPE, "v1", ["nova-api"], seconds=2).answers.get("nova-api"),
+        store.load_listing(SCOPE),
+        *(row.entry for row in store.rows()),
+    ]
+    ages = [store.now() - entry.stored_at for entry in loaded if entry is not None]
+    assert len(ages) == 6
+    assert 100 - 1 <= min(ages) <= max(ages) < 100 + HANG_GUARD
 
 
 class TestHostileData:
