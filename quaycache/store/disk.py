@@ -108,6 +108,9 @@ class DiskStore:
         keys = [AnswerKey(scope, tag, repository) for repository in repositories]
         return Claimed(self._read(lambda reader: reader.some_answers(keys), {}), ())
 
+    def release(self, scope: Scope, tag: str, repositories: Collection[str]) -> None:
+        """As `Store.release`: there are no claims."""
+
     def now(self) -> float:
         """As `Store.now`: the local clock, which all processes of a machine share."""
         return time.time()

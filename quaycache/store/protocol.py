@@ -92,8 +92,14 @@ class Store(Protocol):
     ) -> Claimed:
         """Say that the answers for these repositories are about to be asked for.
 
-        A claim holds for so many seconds, or until the answer is stored. A store for one machine
-        need not know of claims, and only tells what it has.
+        A claim holds for so many seconds, or until the answer is stored or the claim released. A
+        store for one machine need not know of claims, and only tells what it has.
+        """
+
+    def release(self, scope: Scope, tag: str, repositories: Collection[str]) -> None:
+        """End this process's claims on repositories whose answers it will not store.
+
+        Others need not wait for them any longer. What others have claimed stays claimed.
         """
 
     def load_listing(self, scope: Scope) -> StoredListing | None:

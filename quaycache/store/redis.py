@@ -135,10 +135,16 @@ class RedisStore:
             return Claimed(answers, {name for name in repositories if name.encode() in others})
 
         nothing = Claimed({}, ())
-        # Who could not store the answers lets others ask. A forked process has the same store.
+        # A store that cannot keep the answers leaves the requests to others.
         if self._writes:
-            return self._write(lambda: run(f"{self._name_in_claims}{os.getpid():x}"), nothing)
+            return self._write(lambda: run(self._claimant()), nothing)
         return self._read(lambda: run(""), nothing)
+
+    def release(self, scope: Scope, tag: str, repositories: Collection[str]) -> None:
+        """As `Store.release`."""
+        keys, arguments = [claims_of(scope, tag)], [self._claimant(), *repositories]
+        if repositories:
+            self._write(lambda: self._server.run(redis_scripts.RELEASE, keys, arguments), None)
 
     def load_listing(self, scope: Scope) -> StoredListing | None:
         """As `Store.load_listing`."""
@@ -200,6 +206,10 @@ class RedisStore:
         self._closed = True
         self._reads = self._writes = False
         self._server.close()
+
+    def _claimant(self) -> str:
+        """Return the name under which this process claims; a forked process has its own."""
+        return f"{self._name_in_claims}{os.getpid():x}"
 
     def _answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
         return self._decoded(scope, tag, self._load(hash_of(scope, tag), MAX_ANSWER))

@@ -58,6 +58,14 @@ end
 return {time, found, others}
 """
 
+RELEASE: Final = """
+-- KEYS: the claims on the fields of a hash. ARGV: who has claimed, and the fields.
+for at = 2, #ARGV do
+    local by = string.match(redis.call('HGET', KEYS[1], ARGV[at]) or '', '^%d+ (%w+)$')
+    if by == ARGV[1] then redis.call('HDEL', KEYS[1], ARGV[at]) end
+end
+"""
+
 _CHECKED_AT: Final = """
 local function checked_at(value)
     if not value or #value < 12 then return nil end

@@ -306,3 +306,13 @@ def test_a_claim_tells_what_is_stored(store: Store) -> None:
     assert list(claimed.by_others) == []
     assert list(store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=2).by_others) == []
     assert [row.key for row in store.rows()] == [key("a"), key("b"), key("c", "v2")]
+
+
+def test_a_release_leaves_answers(store: Store) -> None:
+    merge(store, {key("a"): present(), key("b"): absent()})
+    store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=30)
+    store.release(SCOPE, "v1", ["a", "c"])
+    assert list(store.claim(SCOPE, "v1", ["a", "c"], seconds=2).by_others) == []
+    assert store.load_answers(SCOPE, "v1") == {"a": present(), "b": absent()}
+    store.close()
+    store.release(SCOPE, "v1", ["a"])

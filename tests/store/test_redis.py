@@ -246,6 +246,54 @@ class TestClaims:
             other.remove({key(): NOW})
             assert set(store.claim(SCOPE, "v1", ["nova-api"], seconds=2).by_others) == set()
 
+    def test_a_release_ends_own_claims_alone(self, store: RedisStore, redis_url: str) -> None:
+        with (
+            closing(RedisStore(redis_url)) as other,
+            closing(RedisStore(redis_url)) as third,
+        ):
+            store.claim(SCOPE, "v1", ["a", "b"], seconds=30)
+            other.claim(SCOPE, "v1", ["c"], seconds=30)
+            store.claim(SCOPE, "v2", ["a"], seconds=30)
+            store.release(SCOPE, "v1", ["a", "c", "d"])
+            assert set(third.claim(SCOPE, "v1", ["a", "b", "c", "d"], seconds=2).by_others) == {
+                "b",
+                "c",
+            }
+            assert set(third.claim(SCOPE, "v2", ["a"], seconds=2).by_others) == {"a"}
+
+    def test_a_release_is_one_round_trip_or_none(
+        self, store: RedisStore, server: redis.Redis
+    ) -> None:
+        repositories = [f"r{number}" for number in range(100)]
+        store.claim(SCOPE, "v1", repositories, seconds=30)
+        server.config_resetstat()
+        store.release(SCOPE, "v1", [])
+        assert "eval" not in calls(server)
+        store.release(SCOPE, "v1", repositories)
+        assert calls(server)["eval"] == 1
+        assert not names(server)
+
+    def test_a_forked_process_releases_its_own_claims_alone(
+        self, store: RedisStore, redis_url: str
+    ) -> None:
+        store.claim(SCOPE, "v1", ["a"], seconds=30)
+        child = os.fork()
+        if not child:
+            store.claim(SCOPE, "v1", ["b"], seconds=30)
+            store.release(SCOPE, "v1", ["a", "b"])
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        with closing(RedisStore(redis_url)) as other:
+            assert set(other.claim(SCOPE, "v1", ["a", "b"], seconds=2).by_others) == {"a"}
+
+    def test_a_release_fails_open(self, caplog: pytest.LogCaptureFixture) -> None:
+        with running_redis() as server, closing(RedisStore(server.url)) as store:
+            store.claim(SCOPE, "v1", ["a"], seconds=30)
+            server.kill()
+            for _ in range(2):
+                store.release(SCOPE, "v1", ["a"])
+        assert len(warnings(caplog)) == 1
+
     def test_a_forked_process_claims_for_itself(self, store: RedisStore) -> None:
         store.claim(SCOPE, "v1", ["a"], seconds=30)
         child = os.fork()
