@@ -18,7 +18,7 @@ import trustme
 
 from quaycache import Policy, QuayClient, Resolution, resolve, run
 from quaycache.events import Checked, Event
-from quaycache.store import redis as redis_store
+from quaycache.store import redis_commands
 from quaycache.store.keys import ANONYMOUS, Scope
 from quaycache.store.redis import RedisStore
 from quaycache.testing import EmbeddedQuay
@@ -130,7 +130,7 @@ def test_a_local_clock_that_is_set_during_a_run_changes_no_age(
     offset = before
     clock = SimpleNamespace(time=lambda: time.time() + offset, monotonic=time.monotonic)
     monkeypatch.setattr(run, "time", clock)
-    monkeypatch.setattr(redis_store, "time", clock)
+    monkeypatch.setattr(redis_commands, "time", clock)
 
     def set_clock(event: Event) -> None:
         nonlocal offset

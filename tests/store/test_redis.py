@@ -16,7 +16,7 @@ import redis
 
 from quaycache.errors import SettingsError, StoreError
 from quaycache.model import StoredAnswer
-from quaycache.store import redis as redis_store
+from quaycache.store import redis_commands
 from quaycache.store.entry import Entry, encode_entry
 from quaycache.store.keys import Key, encode_key
 from quaycache.store.redis import RedisStore
@@ -185,7 +185,7 @@ class TestUnlisted:
     def test_other_clients_are_served_in_between(
         self, store: RedisStore, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(redis_store, "_FIELDS_AT_ONCE", 100)
+        monkeypatch.setattr(redis_commands, "_FIELDS_AT_ONCE", 100)
         listed = [f"r{number:0200}" for number in range(50)]
         for number in range(10):
             entries: dict[Key, Entry] = {
@@ -204,7 +204,7 @@ class TestUnlisted:
     def test_a_listing_that_the_server_forgets_in_between_removes_nothing(
         self, store: RedisStore, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(redis_store, "_FIELDS_AT_ONCE", 1)
+        monkeypatch.setattr(redis_commands, "_FIELDS_AT_ONCE", 1)
         for tag in ("v1", "v2"):
             merge(store, {key(tag=tag): absent()})
         run = RedisServer.run
@@ -339,7 +339,7 @@ class LocalClock:
 @pytest.fixture
 def local_clock(monkeypatch: pytest.MonkeyPatch) -> LocalClock:
     clock = LocalClock()
-    monkeypatch.setattr(redis_store, "time", clock)
+    monkeypatch.setattr(redis_commands, "time", clock)
     return clock
 
 
@@ -398,7 +398,7 @@ class TestClocks:
             return work
 
         clock = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + elapsed)
-        monkeypatch.setattr(redis_store, "time", clock)
+        monkeypatch.setattr(redis_commands, "time", clock)
         stored_at = store.now()
         monkeypatch.setattr(RedisServer, "call", slow(call))
         merge(store, {key(): absent()._replace(stored_at=stored_at)})
