@@ -16,7 +16,7 @@ import pytest
 import redis
 import trustme
 
-from quaycache import Policy, QuayClient, Resolution, resolve, run
+from quaycache import CachedQuayClient, Policy, QuayClient, Resolution, resolve, run
 from quaycache.events import Checked, Event
 from quaycache.store import redis_commands
 from quaycache.store.keys import ANONYMOUS, Scope
@@ -25,7 +25,7 @@ from quaycache.testing import EmbeddedQuay
 from tests import programs
 from tests.conftest import HANG_GUARD, Finished, command_environment
 from tests.redis_server import running_redis
-from tests.store.samples import warnings
+from tests.store.samples import Clock, warnings
 
 URI = "quay://kolla/*:latest"
 N = 150
@@ -289,6 +289,27 @@ class TestFaults:
         assert len(resolution.images) == N
         assert kolla.counters().tag == N
         assert warnings(caplog) == []
+
+
+def test_a_service_that_starts_before_its_cache_uses_it_later(
+    kolla: EmbeddedQuay,
+    client: QuayClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, port = Clock.installed(monkeypatch), programs.free_port()
+    store = RedisStore(f"redis://127.0.0.1:{port}/0")
+    with CachedQuayClient(client, store) as cached:
+        check(resolve([URI], client=cached), kolla, caplog)
+        # Nothing that this run has learned waits to be stored.
+        assert cached.known_answer("kolla", "repository-00001", "latest") is None
+        with running_redis(port=port):
+            clock.advance(30)
+            for cost in (N, 0):
+                kolla.reset_counters()
+                assert len(resolve([URI], client=cached).images) == N
+                assert kolla.counters().tag == cost
+    assert len(warnings(caplog)) == 1
 
 
 def check(resolution: Resolution, quay: EmbeddedQuay, caplog: pytest.LogCaptureFixture) -> None:

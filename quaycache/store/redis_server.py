@@ -80,6 +80,7 @@ class RedisServer:
         try:
             return command(client)
         except Exception:
+            self._reached = False
             if overdue.finished.is_set():
                 raise TimeoutError from None
             raise
@@ -87,7 +88,10 @@ class RedisServer:
             overdue.cancel()
 
     def _reach(self) -> None:
-        """See once that the server is there: nothing else ends the resolution of a name."""
+        """Ping the server, at first and after a failure.
+
+        Nothing else bounds the time that the resolution of its name takes.
+        """
         with self._reaching:
             if self._reached:
                 return

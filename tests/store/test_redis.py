@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -21,7 +22,7 @@ from quaycache.store.entry import Entry, encode_entry
 from quaycache.store.keys import Key, encode_key
 from quaycache.store.redis import RedisStore
 from quaycache.store.redis_server import RedisServer
-from tests import redis_server
+from tests import programs, redis_server
 from tests.conftest import HANG_GUARD
 from tests.redis_server import running_redis
 from tests.store.conftest import FOR_EVER
@@ -30,6 +31,7 @@ from tests.store.samples import (
     LISTING_KEY,
     NOW,
     SCOPE,
+    Clock,
     absent,
     finished,
     key,
@@ -499,6 +501,89 @@ class TestHostileData:
         assert server.exists("quaycache:1|text")
 
 
+class TestBackOff:
+    """A store whose server is in trouble tries again after a while; see `FailOpen`."""
+
+    def test_a_server_that_is_back_is_used_again(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "quaycache.store")
+        clock, port = Clock.installed(monkeypatch), programs.free_port()
+        url = f"redis://:{SECRET}@127.0.0.1:{port}/0"
+        with closing(RedisStore(url, retention=FOR_EVER)) as store:
+            merge(store, {key(): absent()})
+            assert len(warnings(caplog)) == 1
+            with running_redis("--requirepass", SECRET, port=port):
+                clock.advance(29)
+                merge(store, {key(): absent()})
+                assert store.load_answer(key()) is None
+                clock.advance(1)
+                merge(store, {key(): absent()})
+                assert store.load_answer(key()) == absent()
+                assert set(store.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == set()
+        assert [record.getMessage() for record in caplog.records[1:]] == [
+            f"cache redis://127.0.0.1:{port}/0: it works again"
+        ]
+
+    def test_a_restarted_server_is_pinged_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Only the ping bounds the time that the resolution of the server's name may take."""
+        clock, port = Clock.installed(monkeypatch), programs.free_port()
+        with closing(RedisStore(f"redis://127.0.0.1:{port}/0", retention=FOR_EVER)) as store:
+            for _ in range(2):
+                with running_redis(port=port) as server:
+                    clock.advance(30)
+                    merge(store, {key(): absent()})
+                    with server.client() as client:
+                        assert calls(client)["ping"] == 1
+                assert store.load_answer(key()) is None
+
+    def test_a_full_server_is_read_and_later_written_again(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        clock = Clock.installed(monkeypatch)
+        with (
+            running_redis() as server,
+            server.client() as client,
+            closing(RedisStore(server.url, retention=FOR_EVER)) as store,
+            closing(RedisStore(server.url, retention=FOR_EVER)) as other,
+        ):
+            merge(store, {key(): absent()})
+            client.config_set("maxmemory", "1")
+            merge(store, {key("glance"): absent()})
+            store.claim(SCOPE, "v1", ["a"], seconds=30)
+            client.config_set("maxmemory", "0")
+            assert set(other.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == set()
+            other.release(SCOPE, "v1", ["a"])
+            clock.advance(30)
+            store.claim(SCOPE, "v1", ["a"], seconds=30)
+            assert set(other.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == {"a"}
+            merge(store, {key("glance"): absent()})
+            assert set(store.load_answers(SCOPE, "v1")) == {"glance", "nova-api"}
+        (line,) = warnings(caplog)
+        assert line.endswith("it is full; nothing will be stored")
+
+    def test_a_server_that_stays_away_is_asked_rarely(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        clock, tries = Clock.installed(monkeypatch), 0
+        call = RedisServer.call
+
+        def counted(self: RedisServer, *arguments: Any, **options: Any) -> Any:
+            nonlocal tries
+            tries += 1
+            return call(self, *arguments, **options)
+
+        monkeypatch.setattr(RedisServer, "call", counted)
+        url = f"redis://127.0.0.1:{programs.free_port()}/0"
+        with closing(RedisStore(url)) as store:
+            for _ in range(3600):
+                assert store.load_answers(SCOPE, "v1") == {}
+                merge(store, {key(): absent()})
+                clock.advance(1)
+        assert tries == 10
+        assert len(warnings(caplog)) == 1
+
+
 @contextmanager
 def fake_server(
     answer: bytes, *, pause: float = 0.0, credentials: str = f"user:{SECRET}@"
@@ -647,7 +732,7 @@ class TestFaults:
                 merge(one, {key(f"r{number}"): absent()})
             assert one.load_answers(SCOPE, "v1") == {"nova-api": present()}
         (line,) = warnings(caplog)
-        assert line.endswith("it is full; nothing more will be stored")
+        assert line.endswith("it is full; nothing will be stored")
 
     def test_a_replica_is_read(self, caplog: pytest.LogCaptureFixture) -> None:
         with running_redis() as primary:
@@ -668,7 +753,7 @@ class TestFaults:
                     with pytest.raises(StoreError, match="read-only replica"):
                         store.clean()
         (line,) = warnings(caplog)
-        assert line.endswith("it is a read-only replica; nothing more will be stored")
+        assert line.endswith("it is a read-only replica; nothing will be stored")
 
     def test_keys_of_somebody_else_under_our_names(
         self, store: RedisStore, server: redis.Redis, caplog: pytest.LogCaptureFixture
