@@ -1,4 +1,4 @@
-"""A real Redis: Debian's `redis-server` on a free port of loopback, with nothing on disk."""
+"""A real Redis: Debian's `redis-server` on a free loopback port, without persistence."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests import programs
 
 @dataclass(frozen=True)
 class RedisServer:
-    """A running one.
+    """A running server.
 
     Attributes:
-        url: of its first database.
-        socket: where it listens as well.
+        url: the URL of its first database.
+        socket: the path of its Unix socket.
     """
 
     url: str
@@ -28,17 +28,17 @@ class RedisServer:
     process: subprocess.Popen[bytes]
 
     def client(self) -> redis.Redis:
-        """Somebody else's connection to it."""
+        """Return a connection of another program."""
         return redis.Redis.from_url(self.url)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End the server as a power cut would."""
         self.process.kill()
         self.process.wait()
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """It accepts connections meanwhile, and says nothing."""
+        """Stop the server while the body runs: it accepts connections and never replies."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -48,11 +48,11 @@ class RedisServer:
 
 @contextmanager
 def running_redis(*options: str, port: int | None = None) -> Iterator[RedisServer]:
-    """A server of its own while the body runs.
+    """Run a server of the test's own while the body runs.
 
     Args:
-        options: more of `redis-server`'s, such as ``--maxmemory``.
-        port: None means a free one.
+        options: further options of `redis-server`, such as ``--maxmemory``.
+        port: the port; None means a free one.
     """
     port = port or programs.free_port()
     with tempfile.TemporaryDirectory() as directory:

@@ -1,4 +1,4 @@
-"""A cache on a server that a fleet shares: what it saves, and that it is never in the way."""
+"""A cache on a server that many runners share: what it saves, and that no fault fails a run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def kolla(embedded_quay: EmbeddedQuay) -> EmbeddedQuay:
 
 
 class TestRuns:
-    def test_what_one_runner_has_asked_no_other_asks(
+    def test_runners_share_answers(
         self, kolla: EmbeddedQuay, client: QuayClient, redis_url: str
     ) -> None:
         costs = []
@@ -61,7 +61,7 @@ class TestRuns:
             assert (done.code, len(done.out.splitlines())) == (0, N)
         assert kolla.counters().tag == N
 
-    def test_the_policy_says_how_long_it_is_kept(
+    def test_the_policy_sets_the_retention(
         self, kolla: EmbeddedQuay, client: QuayClient, redis_url: str
     ) -> None:
         policy = Policy(retention=3600.0)
@@ -71,7 +71,7 @@ class TestRuns:
             assert all(0 < server.ttl(name) <= 3600 for name in server.scan_iter())
 
     @pytest.mark.parametrize("policy", [Policy(ttl=0.0), Policy(max_age=0.0)])
-    def test_who_cannot_use_the_answers_of_others_does_not_wait_for_them(
+    def test_a_run_that_cannot_use_answers_of_others_claims_nothing(
         self, kolla: EmbeddedQuay, client: QuayClient, redis_url: str, policy: Policy
     ) -> None:
         resolve([URI], client=client, cache_url=redis_url, policy=policy)
@@ -152,7 +152,9 @@ def test_a_local_clock_that_is_set_during_a_run_changes_no_age(
 
 
 class TestCommands:
-    def test_they_work_on_it(self, kolla: EmbeddedQuay, command: Command, redis_url: str) -> None:
+    def test_all_commands_work_on_a_server(
+        self, kolla: EmbeddedQuay, command: Command, redis_url: str
+    ) -> None:
         place = ["--cache-url", redis_url]
         assert command("cache", "dir", *place).out == f"{redis_url}\n"
         away = command("cache", "dir", "--cache-url", f"redis://:{SECRET}@127.0.0.1:1/0")
@@ -175,7 +177,7 @@ class TestCommands:
             assert list(server.scan_iter()) == [b"somebody:elses"]
 
     @pytest.mark.parametrize("name", ["info", "list", "prune", "clean"])
-    def test_who_looks_after_a_server_that_is_away_is_told(
+    def test_maintenance_of_an_unreachable_server_is_an_error(
         self, command: Command, name: str
     ) -> None:
         done = command("cache", name, "--cache-url", f"redis://:{SECRET}@127.0.0.1:1/0")
@@ -215,7 +217,7 @@ def refusing() -> Iterator[str]:
 
 
 class TestFaults:
-    """One warning, and the answers of a run without a cache."""
+    """A fault costs one warning; the answers are those of a run without a cache."""
 
     @pytest.mark.parametrize("fault", [unreachable, silent, full, orphaned_replica, refusing])
     def test_from_the_start(
@@ -228,7 +230,7 @@ class TestFaults:
         with fault() as url:
             check(resolve([URI], client=client, cache_url=url), kolla, caplog)
 
-    def test_somebody_elses_keys(
+    def test_keys_of_another_program(
         self,
         kolla: EmbeddedQuay,
         client: QuayClient,
@@ -267,7 +269,7 @@ class TestFaults:
             resolution = resolve(
                 [URI], client=client, max_workers=4, cache_url=server.url, on_event=kill
             )
-            # That it was away may escape notice.
+            # The store may not notice that the server was away.
             if not again or warnings(caplog):
                 check(resolution, kolla, caplog)
             assert len(resolution.images) == N
@@ -322,7 +324,7 @@ def check(resolution: Resolution, quay: EmbeddedQuay, caplog: pytest.LogCaptureF
 
 @pytest.mark.usefixtures("kolla")
 class TestSecrets:
-    def test_a_password_is_nowhere(self, command: Command) -> None:
+    def test_a_password_is_never_shown(self, command: Command) -> None:
         with running_redis("--requirepass", SECRET) as server:
             right = server.url.replace("//", f"//:{SECRET}@")
             wrong = server.url.replace("//", f"//:x{SECRET}@")
@@ -336,7 +338,7 @@ class TestSecrets:
 class TestTls:
     @pytest.fixture
     def secure(self, tmp_path: Path) -> Iterator[str]:
-        """The URL of a server that speaks TLS alone, with a certificate of `tmp_path`'s CA."""
+        """The URL of a server that accepts only TLS; its CA's certificate is in `tmp_path`."""
         ca = trustme.CA()
         certificate = ca.issue_cert("127.0.0.1")
         ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
@@ -380,7 +382,7 @@ class TestTls:
         assert "it cannot be reached" in line
 
     @pytest.mark.parametrize("scheme", ["rediss", "redis"])
-    def test_a_server_that_cannot_be_trusted_gets_nothing(
+    def test_an_untrusted_server_gets_nothing(
         self,
         client: QuayClient,
         secure: str,
@@ -394,7 +396,7 @@ class TestTls:
         assert ("certificate verify failed" in line) == (scheme == "rediss")
 
 
-def test_a_runner_that_claims_and_is_gone_does_not_hold_up_the_others(
+def test_claims_of_a_runner_that_died_do_not_stop_the_others(
     kolla: EmbeddedQuay, client: QuayClient, redis_url: str
 ) -> None:
     with closing(RedisStore(redis_url)) as gone:

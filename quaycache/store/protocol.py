@@ -28,8 +28,8 @@ class Claimed(NamedTuple):
     """What `Store.claim` returns.
 
     Attributes:
-        answers: what is stored of these repositories.
-        by_others: those that others have claimed a moment ago.
+        answers: the stored answers for these repositories.
+        by_others: the repositories that another process has claimed.
     """
 
     answers: dict[str, StoredAnswer]
@@ -90,16 +90,17 @@ class Store(Protocol):
     def claim(
         self, scope: Scope, tag: str, repositories: Collection[str], *, seconds: float
     ) -> Claimed:
-        """Say that the answers for these repositories are about to be asked for.
+        """Claim repositories whose answers this process is about to request.
 
-        A claim holds for so many seconds, or until the answer is stored or the claim released. A
-        store for one machine need not know of claims, and only tells what it has.
+        Other processes then wait for these answers. A claim holds for the given number of seconds,
+        or until the answer is stored or the claim released. A store for one machine may support no
+        claims; it returns the stored answers.
         """
 
     def release(self, scope: Scope, tag: str, repositories: Collection[str]) -> None:
         """End this process's claims on repositories whose answers it will not store.
 
-        Others need not wait for them any longer. What others have claimed stays claimed.
+        Other processes stop waiting for them. Claims of other processes stay.
         """
 
     def load_listing(self, scope: Scope) -> StoredListing | None:

@@ -1,4 +1,4 @@
-"""`RedisStore`: a Redis or Valkey that a fleet shares."""
+"""`RedisStore`: a cache on a Redis or Valkey that many machines share."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class RedisStore:
     """A `Store` on a Redis or Valkey, for any number of threads, processes and machines.
 
     It fails open: if the server is unreachable, slow, full, read-only or not a Redis, the store
-    logs a warning, behaves like an empty one, and tries again after a while: first after 30
-    seconds, at last every ten minutes.
+    logs a warning and behaves like an empty one. It tries again after 30 seconds, then after
+    growing pauses of up to ten minutes.
 
     Args:
         url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` for TLS, or
             ``unix:///path[?db=N]``. A CA's certificates, and those of the client, are files named
             by ``?ssl_ca_certs=``, ``ssl_certfile=`` and ``ssl_keyfile=``.
-        wait: seconds that the server may be silent; one command may take five times as long.
-        retention: seconds after which this store hides an entry. The server keeps a tag's answers
-            for the longest retention of the stores that have added to them.
+        wait: the seconds for which the server may be silent; a command may take five times as long.
+        retention: the seconds after which this store hides an entry. The server keeps a tag's
+            answers for the longest retention of the stores that have added to them.
 
     Raises:
-        MissingExtraError: redis-py is not installed.
-        SettingsError: the URL is wrong. The message holds none of it.
+        MissingExtraError: If redis-py is not installed.
+        SettingsError: If the URL is invalid. The message holds no part of it.
     """
 
     def __init__(self, url: str, *, wait: float = _WAIT, retention: float = _RETENTION) -> None:
@@ -76,10 +76,11 @@ class RedisStore:
     ) -> Claimed:
         """As `Store.claim`."""
         fail_open = self._fail_open
-        # A store that cannot keep the answers leaves the requests to others.
-        run, look_only = (fail_open.write, False) if fail_open.may_write else (fail_open.read, True)
+        # If this store cannot keep the answers, other runs must not wait for them.
+        claims = fail_open.may_write
+        run = fail_open.write if claims else fail_open.read
         return run(
-            lambda: self._commands.claim(scope, tag, repositories, seconds, look_only=look_only),
+            lambda: self._commands.claim(scope, tag, repositories, seconds, claims=claims),
             Claimed({}, ()),
         )
 
@@ -112,7 +113,9 @@ class RedisStore:
     def rows(self) -> Iterator[Row]:
         """As `Store.rows`."""
         if not self._fail_open.is_closed:
-            yield from sorted(self._look(self._commands.rows), key=lambda row: encode_key(row.key))
+            yield from sorted(
+                self._run_strict(self._commands.rows), key=lambda row: encode_key(row.key)
+            )
 
     def prune(
         self, keep: Callable[[Row], bool], *, quarantined_before: float, dry_run: bool = False
@@ -122,18 +125,18 @@ class RedisStore:
         self._raise_if_closed()
         dropped = [row for row in self.rows() if not keep(row)]
         if not dry_run:
-            # What has come meanwhile is newer, and stays.
+            # An entry stored since then is newer, and stays.
             keys = {
                 row.key: math.inf if row.entry is None else row.entry.checked_at for row in dropped
             }
-            self._look(lambda: self._commands.remove(keys))
+            self._run_strict(lambda: self._commands.remove(keys))
         return Pruned(len(dropped), 0, sum(row.size for row in dropped))
 
     def clean(self) -> int:
-        """As `Store.clean`: all keys that begin as ours do, and no other."""
+        """As `Store.clean`: every key with quaycache's prefix, and no other."""
         self._raise_if_closed()
         freed = sum(row.size for row in self.rows())
-        self._look(self._commands.unlink_all)
+        self._run_strict(self._commands.unlink_all)
         return freed
 
     def describe(self) -> Description:
@@ -145,11 +148,11 @@ class RedisStore:
         self._fail_open.close()
         self._server.close()
 
-    def _look(self, command: Callable[[], T]) -> T:
-        """As `_read` for who looks after the store: trouble is an error."""
+    def _run_strict(self, command: Callable[[], T]) -> T:
+        """Run a command of the store's maintenance, where a failure is an error."""
         try:
             return command()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the reason is known
+        except Exception as error:  # noqa: BLE001 - `reason` knows every one
             raise StoreError(f"{self._fail_open.name}: {self._server.reason(error)}") from None
 
     def _raise_if_closed(self) -> None:

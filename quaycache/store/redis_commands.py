@@ -1,6 +1,6 @@
-"""The commands of a `quaycache.store.redis.RedisStore`: what is sent, and what a reply means.
+"""The commands of a `quaycache.store.redis.RedisStore`: requests and the meaning of replies.
 
-Each raises whatever goes wrong. That a store fails open is decided elsewhere.
+Each command raises if anything goes wrong; the store decides what follows.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from quaycache.store.redis_server import RedisServer
 
 T = TypeVar("T")
 
-# Of one hash: what has more is no namespace's.
+# A larger hash does not hold the answers for a real namespace.
 _MAX_FIELDS: Final = 250_000
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
 _CHUNK: Final = 500
 
-# Removing unlisted answers: the server looks at so many fields before it serves other clients,
-# and at so many tags in a walk, drawn at random.
+# To remove unlisted answers, the server looks at so many fields before it serves other clients (a
+# few milliseconds), and after one walk at so many tags, drawn at random.
 _FIELDS_AT_ONCE: Final = 20_000
 _MAX_TAGS: Final = 100_000
 
-# Lua's numbers are doubles, and its `tonumber` takes no infinity.
+# Larger than any time. Lua's `tonumber` rejects infinity.
 _FOR_EVER: Final = 1e300
 
 
@@ -60,8 +60,8 @@ class RedisCommands:
     """Loads, stores, claims and removes entries. Thread-safe.
 
     Args:
-        server: where they are.
-        retention: seconds after which this client ignores an entry.
+        server: the server that holds them.
+        retention: the seconds after which this client ignores an entry.
     """
 
     def __init__(self, server: RedisServer, retention: float) -> None:
@@ -71,19 +71,19 @@ class RedisCommands:
         self._epoch = time.time() - time.monotonic()
 
     def now(self) -> float:
-        """The local time at which this object was made, plus what has passed since.
+        """Return the local time at which this object was made, plus the time passed since.
 
-        It does not jump when the local clock is set. What it shows does not matter: entries are
-        moved between this clock and the server's whenever they are loaded or stored.
+        It does not jump when the local clock is set. It may be wrong: every command that loads or
+        stores entries compares it with the server's clock.
         """
         return self._epoch + time.monotonic()
 
     def answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
-        """The answers for one tag, by repository."""
+        """Return the answers for one tag, by repository."""
         return self._decoded(scope, tag, self._load(hash_of(scope, tag), MAX_ANSWER))
 
     def entry(self, key: Key) -> Entry | None:
-        """One entry."""
+        """Return one entry, or None."""
         limit = MAX_ANSWER if isinstance(key, AnswerKey) else MAX_LISTING
         name, arguments = hash_of(key.scope, tag_of(key)), [field_of(key), limit]
         asked_at = self.now()
@@ -100,24 +100,24 @@ class RedisCommands:
         repositories: Collection[str],
         seconds: float,
         *,
-        look_only: bool,
+        claims: bool,
     ) -> Claimed:
-        """What is stored about repositories, and which of them others have claimed.
+        """Return the answers for repositories, and those repositories that are claimed elsewhere.
 
         Args:
-            scope: of the repositories.
-            tag: that is about to be asked for.
-            repositories: to claim.
-            seconds: for which the claims hold.
-            look_only: whether to claim nothing.
+            scope: the scope of the repositories.
+            tag: the tag to look up.
+            repositories: the names to load, and to claim if nobody else has claimed them.
+            seconds: the duration of the claims.
+            claims: whether to claim at all.
         """
         keys = [hash_of(scope, tag), claims_of(scope, tag)]
-        who = "" if look_only else self._claimant()
-        arguments = [MAX_ANSWER, round(seconds * 1000), who, *repositories]
+        claimant = self._claimant() if claims else ""
+        arguments = [MAX_ANSWER, round(seconds * 1000), claimant, *repositories]
         asked_at = self.now()
-        *reply, others = self._server.run(redis_scripts.CLAIM, keys, arguments)
+        *reply, claimed = self._server.run(redis_scripts.CLAIM, keys, arguments)
         answers = self._decoded(scope, tag, Loaded(asked_at, *reply))
-        return Claimed(answers, {name for name in repositories if name.encode() in others})
+        return Claimed(answers, {name for name in repositories if name.encode() in claimed})
 
     def release(self, scope: Scope, tag: str, repositories: Collection[str]) -> None:
         """End this process's claims."""
@@ -125,11 +125,11 @@ class RedisCommands:
         self._server.run(redis_scripts.RELEASE, [claims_of(scope, tag)], arguments)
 
     def merge(self, entries: Mapping[Key, Entry], latest: float) -> int:
-        """Store entries as `Store.merge` does, and return how many are too large for that."""
-        # Asked each time: since the last reply, the server's clock may have been set, or this
-        # machine may have slept.
-        time_ = seconds_of(self._server.call(lambda client: client.time()))
-        shift = round(time_ - self.now())
+        """Store entries as `Store.merge` does; return the number of those that are too large."""
+        # An older comparison of the clocks would not do: since then the server's clock may have
+        # been set, or this machine suspended.
+        server_time = seconds_of(self._server.call(lambda client: client.time()))
+        shift = round(server_time - self.now())
         hashes: dict[tuple[Scope, str], list[Any]] = {}
         too_large = 0
         for key, entry in entries.items():
@@ -150,7 +150,7 @@ class RedisCommands:
         return too_large
 
     def remove(self, keys: Mapping[Key, float]) -> None:
-        """Remove entries, as `Store.remove` says."""
+        """Remove entries as `Store.remove` does."""
         for chunk in _in_chunks(keys.items()):
             names: list[str] = []
             arguments: list[Any] = []
@@ -160,9 +160,10 @@ class RedisCommands:
             self._server.run(redis_scripts.REMOVE, names, arguments)
 
     def keep_listed(self, scope: Scope, listed: Collection[str], until: float) -> None:
-        """Remove unlisted answers, in steps between which the server answers other clients.
+        """Remove unlisted answers in steps, so that the server can serve other clients in between.
 
-        The listing is sent once, and only if there are tags: the server keeps it between the steps.
+        The first step sends the listing, and the server keeps it for the others. Without stored
+        tags nothing is sent.
         """
         found: Any = self._server.call(lambda client: client.srandmember(tags_of(scope), _MAX_TAGS))
         tags = [tag for tag in found if tag]
@@ -182,9 +183,9 @@ class RedisCommands:
             tags, sent = tags[done:], ()
 
     def rows(self) -> list[Row]:
-        """Everything stored, in any order."""
+        """Return everything that is stored, in any order."""
         rows = []
-        # A scan may name a key twice.
+        # A scan may return a key twice.
         for name in set(self._names("HASH")):
             text = name.decode("ascii", "replace")
             loaded = self._load(text, MAX_LISTING)
@@ -199,7 +200,7 @@ class RedisCommands:
         return rows
 
     def unlink_all(self) -> None:
-        """Remove every key with the prefix."""
+        """Remove every key with quaycache's prefix."""
         for keys in _in_chunks(self._names()):
             self._server.call(operator.methodcaller("unlink", *keys))
 
@@ -226,11 +227,11 @@ class RedisCommands:
         return Loaded(asked_at, *self._server.run(redis_scripts.LOAD, [name], bounds, long=True))
 
     def _is_old(self, entry: Entry) -> bool:
-        """Whether an entry is past this client's retention. Another's may be longer: it stays."""
+        """Return whether an entry is past this client's retention; another's may be longer."""
         return self.now() - entry.stored_at > self._retention
 
     def _names(self, kind: str | None = None) -> Iterator[bytes]:
-        """The server's keys that begin as ours do, step by step: it may hold many others."""
+        """Return the server's keys with quaycache's prefix, in steps: it may hold many others."""
         cursor = 0
         while True:
             step = operator.methodcaller(

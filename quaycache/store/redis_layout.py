@@ -1,4 +1,4 @@
-"""Where entries are on a server, and what its scripts return. Pure."""
+"""The names of keys on a server, and what its scripts return. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from quaycache.store.keys import (
 EntryT = TypeVar("EntryT", bound=Entry)
 
 PREFIX: Final = "quaycache:"
-"""What every key begins with: the server may be others' too."""
+"""Every key begins with it, because other programs may use the server too."""
 
 _CLAIMS: Final = f"{PREFIX}claims|"
 _TAGS: Final = f"{PREFIX}tags|"
@@ -25,12 +25,13 @@ _LISTED: Final = f"{PREFIX}listed|"
 
 
 class Loaded(NamedTuple):
-    """What a script has found; whatever is not as it should be raises an error.
+    """The reply of a script that loads entries. Its methods raise if the reply is malformed.
 
     Attributes:
-        asked_at: before the request, by `RedisStore.now`: a slow reply makes an entry older.
-        time: of the server, seconds and microseconds, as digits.
-        flat: fields and values in turn.
+        asked_at: the time before the request, by `RedisStore.now`, so that a slow reply makes an
+            entry older, never younger.
+        time: the server's time, as seconds and microseconds in digits.
+        flat: fields and values alternately.
     """
 
     asked_at: float
@@ -38,27 +39,30 @@ class Loaded(NamedTuple):
     flat: Any
 
     def shift(self) -> int:
-        """What turns a time of storing by the server's clock into one by `RedisStore.now`."""
+        """Return the seconds to add to a time of storing that a loaded entry has.
+
+        It is by the server's clock then, and by `RedisStore.now` after the addition.
+        """
         return round(self.asked_at - seconds_of(self.time))
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Fields with their values; those without one have the empty one."""
+        """Return fields with their values; a field without a value has an empty one."""
         if not isinstance(self.flat, list) or not all(type(one) is bytes for one in self.flat):
-            raise TypeError("a script's answer is none of ours")
+            raise TypeError("a script's reply is malformed")
         return zip(self.flat[::2], self.flat[1::2], strict=True)
 
 
 def seconds_of(time: Any) -> float:
-    """The server's time, from seconds and microseconds in digits."""
+    """Return the server's time in seconds, from seconds and microseconds in digits."""
     seconds, microseconds = map(int, time)
     return seconds + microseconds / 1e6
 
 
 def shifted(entry: EntryT, seconds: int) -> EntryT:
-    """An entry with the time of storing by another clock.
+    """Return an entry with its time of storing by another clock.
 
-    Clocks are compared in whole seconds, so that most entries stay as they are. An HTTP date says
-    no more.
+    Clocks are compared in whole seconds, the precision of HTTP dates, so that most entries need no
+    change.
     """
     if not seconds:
         return entry
@@ -66,30 +70,30 @@ def shifted(entry: EntryT, seconds: int) -> EntryT:
 
 
 def tag_of(key: Key) -> str:
-    """Whose hash it is in; that of the empty tag is the listing's."""
+    """Return the tag whose hash holds an entry; the empty tag for a listing."""
     return key.tag if isinstance(key, AnswerKey) else ""
 
 
 def field_of(key: Key) -> str:
-    """Its field there."""
+    """Return the field of an entry in its hash."""
     return key.repository if isinstance(key, AnswerKey) else ""
 
 
 def hash_of(scope: Scope, tag: str) -> str:
-    """The name of the hash of the answers for one tag."""
+    """Return the name of the hash of the answers for one tag."""
     return PREFIX + answers_prefix(scope, tag)
 
 
 def claims_of(scope: Scope, tag: str) -> str:
-    """The name of the hash of the claims on its fields."""
+    """Return the name of the hash of the claims on these answers."""
     return _CLAIMS + answers_prefix(scope, tag)
 
 
 def tags_of(scope: Scope) -> str:
-    """The name of the set of tags that a namespace has hashes of."""
+    """Return the name of the set of tags for which a namespace has hashes."""
     return _TAGS + namespace_prefix(scope)
 
 
 def listed_of(scope: Scope, call: str) -> str:
-    """The name of the set of listed repositories, for as long as one call removes the others."""
+    """Return the name of the set that keeps the listed repositories during one `keep_listed`."""
     return _LISTED + namespace_prefix(scope) + call

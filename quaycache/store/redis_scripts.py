@@ -1,8 +1,8 @@
-"""What runs inside the server, so that nobody comes between a look and what follows from it.
+"""Lua scripts: the server runs each as one step, so that a decision and its effect are atomic.
 
-An entry's ``checked_at`` is the double behind its checksum (`quaycache.store.entry`); it is read
-there, and nothing else of an entry. A hash holds the answers for one tag, by repository; that of
-the empty tag holds the listing. A set beside them names the tags of a namespace.
+A hash holds the answers for one tag, by repository; the hash of the empty tag holds the listing. A
+set beside them names the tags of a namespace. The scripts read one field of an entry: its
+``checked_at``, a double that follows the checksum (`quaycache.store.entry`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 LOAD: Final = """
--- KEYS: a hash. ARGV: how many fields it may have, how long a value may be, and all of it.
--- The server's time, and fields and values in turn; none of a hash that is too large.
+-- KEYS: a hash. ARGV: its maximum number of fields, and the maximum sizes of a value and of all.
+-- Returns the server's time, and fields and values alternately; none if the hash is too large.
 local time = redis.call('TIME')
 if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then return {time, {}} end
 local all, size, limit = redis.call('HGETALL', KEYS[1]), 0, tonumber(ARGV[2])
@@ -24,8 +24,8 @@ return {time, all}
 """
 
 LOAD_ONE: Final = """
--- KEYS: a hash. ARGV: a field, how long its value may be.
--- The server's time, the field and its value.
+-- KEYS: a hash. ARGV: a field, and the maximum size of its value.
+-- Returns the server's time, the field and its value.
 local value = ''
 if redis.call('HSTRLEN', KEYS[1], ARGV[1]) <= tonumber(ARGV[2]) then
     value = redis.call('HGET', KEYS[1], ARGV[1]) or ''
@@ -34,10 +34,11 @@ return {redis.call('TIME'), {ARGV[1], value}}
 """
 
 CLAIM: Final = """
--- KEYS: a hash, and that of the claims on its fields. ARGV: how long a value may be, for how many
--- milliseconds a claim holds, who claims, or '' for nobody, and the fields.
--- The server's time, fields and values in turn, and the fields that somebody else has claimed.
-local limit, hold, who, found, others = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], {}, {}
+-- KEYS: a hash, and the hash of the claims on its fields. ARGV: the maximum size of a value, the
+-- duration of a claim in milliseconds, the claimant ('' to claim nothing), and the fields.
+-- Returns the server's time, fields and values alternately, and the fields claimed elsewhere.
+local limit, hold, claimant, found = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], {}
+local elsewhere = {}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for at = 4, #ARGV do
@@ -45,24 +46,24 @@ for at = 4, #ARGV do
     if redis.call('HSTRLEN', KEYS[1], field) <= limit then
         value = redis.call('HGET', KEYS[1], field) or ''
     end
-    local until_, by = string.match(redis.call('HGET', KEYS[2], field) or '', '^(%d+) (%w+)$')
-    until_ = tonumber(until_ or 0)
-    if by and by ~= who and until_ > now and until_ <= now + 60000 then
-        others[#others + 1] = field
-    elseif who ~= '' then
-        redis.call('HSET', KEYS[2], field, string.format('%.0f %s', now + hold, who))
+    local ends, holder = string.match(redis.call('HGET', KEYS[2], field) or '', '^(%d+) (%w+)$')
+    ends = tonumber(ends or 0)
+    if holder and holder ~= claimant and ends > now and ends <= now + 60000 then
+        elsewhere[#elsewhere + 1] = field
+    elseif claimant ~= '' then
+        redis.call('HSET', KEYS[2], field, string.format('%.0f %s', now + hold, claimant))
         redis.call('PEXPIRE', KEYS[2], 60000)
     end
     found[#found + 1], found[#found + 2] = field, value
 end
-return {time, found, others}
+return {time, found, elsewhere}
 """
 
 RELEASE: Final = """
--- KEYS: the claims on the fields of a hash. ARGV: who has claimed, and the fields.
+-- KEYS: the hash of the claims. ARGV: the claimant, and the fields.
 for at = 2, #ARGV do
-    local by = string.match(redis.call('HGET', KEYS[1], ARGV[at]) or '', '^%d+ (%w+)$')
-    if by == ARGV[1] then redis.call('HDEL', KEYS[1], ARGV[at]) end
+    local holder = string.match(redis.call('HGET', KEYS[1], ARGV[at]) or '', '^%d+ (%w+)$')
+    if holder == ARGV[1] then redis.call('HDEL', KEYS[1], ARGV[at]) end
 end
 """
 
@@ -87,9 +88,9 @@ MERGE: Final = (
     _CHECKED_AT
     + _EXTEND
     + """
--- KEYS: hashes, those of the claims on their fields, and the sets that name their tags, in turn.
--- ARGV: latest, retention in milliseconds, then for each hash its tag, how many fields, and fields,
--- times and values in turn.
+-- KEYS: for each tag its hash, the hash of the claims on it, and the set of tags.
+-- ARGV: the latest possible time, the retention in milliseconds, and for each hash its tag, the
+-- number of fields, and fields, times and values alternately.
 local latest, retention, at = tonumber(ARGV[1]), ARGV[2], 3
 for key = 1, #KEYS, 3 do
     local tag, count = ARGV[at], tonumber(ARGV[at + 1])
@@ -113,11 +114,12 @@ end
 REMOVE: Final = (
     _CHECKED_AT
     + """
--- KEYS: hashes, those of the claims on their fields, in turn. ARGV: fields and times in turn.
+-- KEYS: for each field its hash, and the hash of the claims on it.
+-- ARGV: fields and the latest times to remove, alternately.
 for at = 1, #KEYS, 2 do
-    local field, until_ = ARGV[at], tonumber(ARGV[at + 1])
+    local field, latest = ARGV[at], tonumber(ARGV[at + 1])
     local stored = checked_at(redis.call('HGET', KEYS[at], field))
-    if not (stored and stored > until_) then redis.call('HDEL', KEYS[at], field) end
+    if not (stored and stored > latest) then redis.call('HDEL', KEYS[at], field) end
     redis.call('HDEL', KEYS[at + 1], field)
 end
 """
@@ -127,10 +129,11 @@ KEEP_LISTED: Final = (
     _CHECKED_AT
     + """
 -- KEYS: the set of tags, a set that keeps the listed repositories until the last call, and hashes.
--- ARGV: until when; how many fields a hash may have; after how many fields to return; how many tags
--- are left; the tags of the hashes; and, in the first call only, the repositories.
--- The number of hashes that are done; 0 if the server has lost the repositories.
-local until_, max_fields, budget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+-- ARGV: the latest time to remove, the maximum number of fields of a hash, the number of fields to
+-- look at, the number of remaining tags, the tags of the hashes, and, in the first call only, the
+-- listed repositories.
+-- Returns the number of hashes that are done; 0 if the server has lost the listed repositories.
+local latest, max_fields, budget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local count, done, listed = #KEYS - 2, 0, {}
 local first = 5 + count
 if #ARGV >= first then
@@ -151,7 +154,7 @@ while done < count and budget > 0 do
         for _, field in ipairs(redis.call('HKEYS', hash)) do
             if not listed[field] then
                 local stored = checked_at(redis.call('HGET', hash, field))
-                if not (stored and stored > until_) then redis.call('HDEL', hash, field) end
+                if not (stored and stored > latest) then redis.call('HDEL', hash, field) end
             end
         end
     end

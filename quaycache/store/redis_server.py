@@ -1,4 +1,4 @@
-"""A connection to a Redis or Valkey, and what may be said of it: never its password."""
+"""Connections to a Redis or Valkey, and messages about it that hold no password."""
 
 from __future__ import annotations
 
@@ -17,64 +17,67 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WRONG_URL: Final = (
-    "the cache URL is wrong: write redis://[user:password@]host[:port][/db], rediss://... for TLS,"
+    "invalid cache URL: write redis://[user:password@]host[:port][/db], rediss://... for TLS,"
     " or unix:///path[?db=N]"
 )
 _OPTIONS: Final = frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _ERROR_CODE: Final = re.compile(r"[A-Z]{2,20}\b")
 
-# What is long, or waits behind what is long, may take so many times as long as an answer.
-_PATIENCE: Final = 5
+# A long command, or one that waits behind it, may take so many times `wait`.
+_LONG_FACTOR: Final = 5
 
 
 class RedisServer:
     """Runs scripts and commands on a server. Thread-safe, and safe across a fork.
 
     Args:
-        url: as of `RedisStore`.
-        wait: seconds that the server may be silent.
+        url: the URL as `RedisStore` takes it.
+        wait: the seconds for which the server may be silent.
 
     Attributes:
         location: the URL without user, password and options.
 
     Raises:
-        MissingExtraError: redis-py is not installed.
-        SettingsError: the URL is wrong. The message holds none of it.
+        MissingExtraError: If redis-py is not installed.
+        SettingsError: If the URL is invalid. The message holds no part of it.
     """
 
     def __init__(self, url: str, wait: float) -> None:
         self.location = _location(url)
         self._wait = wait
-        self._client = _connected(url, wait)
-        # What is long makes others wait behind it.
-        self._patient_client = _connected(url, _PATIENCE * wait)
+        self._client = _connect(url, wait)
+        # Other commands wait behind a long one.
+        self._patient_client = _connect(url, _LONG_FACTOR * wait)
         self._reaching = threading.Lock()
         self._reached = False
 
     def run(
         self, script: str, keys: Sequence[str], arguments: Sequence[Any], *, long: bool = False
     ) -> Any:
-        """What a script returns, in one round trip.
+        """Return what a script returns, in one round trip.
 
         Args:
-            long: the server may be silent five times as long.
+            script: the text of the script.
+            keys: the keys that it uses.
+            arguments: its other arguments.
+            long: whether the server may be silent five times as long.
 
         Raises:
-            Exception: anything; `reason` says it in words.
+            Exception: If anything goes wrong; `reason` turns it into a message.
         """
         return self.call(
             lambda client: client.eval(script, len(keys), *keys, *arguments), long=long
         )
 
     def call(self, command: Callable[[redis.Redis], T], *, long: bool = False) -> T:
-        """What a command returns.
+        """Return what a command returns.
 
         Raises:
-            Exception: as `run`.
+            Exception: If anything goes wrong; `reason` turns it into a message.
         """
         self._reach()
         client = self._patient_client if long else self._client
-        overdue = threading.Timer(_PATIENCE * self._wait, client.connection_pool.disconnect)
+        overdue = threading.Timer(_LONG_FACTOR * self._wait, client.connection_pool.disconnect)
         overdue.daemon = True
         overdue.start()
         try:
@@ -100,7 +103,7 @@ class RedisServer:
             def ping() -> None:
                 try:
                     self._client.ping()
-                except Exception as error:  # noqa: BLE001 - it is raised in the caller's thread
+                except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
                     failures.append(error)
 
             thread = threading.Thread(target=ping, daemon=True)
@@ -113,14 +116,14 @@ class RedisServer:
             self._reached = True
 
     def refuses_only_writes(self, error: Exception) -> bool:
-        """Whether reading may still do."""
+        """Return whether the server can still be read after a write has raised this error."""
         from redis import exceptions
 
         refusals = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
         return isinstance(error, refusals) or _is_not_permitted(error)
 
     def reason(self, error: Exception) -> str:
-        """Why a command failed, in words that are ours: a server's may quote the password."""
+        """Return why a command failed, without the server's words, which may quote the password."""
         from redis import exceptions
 
         if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
@@ -130,31 +133,31 @@ class RedisServer:
         if isinstance(error, exceptions.BusyLoadingError):
             return "it is still starting"
         if isinstance(error, (exceptions.ConnectionError, OSError)):
-            # The system's word on it; others come from the server.
+            # The operating system's message; any other comes from the server.
             cause = error if isinstance(error, OSError) else error.__context__
-            word = isinstance(cause, OSError) and printable(cause.strerror or str(cause))
-            return f"it cannot be reached{f' ({word})' if word else ''}"
+            detail = isinstance(cause, OSError) and printable(cause.strerror or str(cause))
+            return f"it cannot be reached{f' ({detail})' if detail else ''}"
         if isinstance(error, exceptions.ReadOnlyError):
             return "it is a read-only replica"
         if isinstance(error, exceptions.OutOfMemoryError):
             return "it is full"
         if _is_not_permitted(error):
-            return "it does not permit this user what is needed"
+            return "it does not permit this user a command that the cache needs"
         code = _ERROR_CODE.match(str(error))
         if code is not None and code[0] == "WRONGTYPE":
-            return "somebody else has keys there that begin with 'quaycache:'"
+            return "another program uses keys that begin with 'quaycache:'"
         if "out of range" in str(error):
-            return "it has no database of that number"
+            return "it has no database with this number"
         return f"it fails ({code[0] if code else type(error).__name__})"
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._client.close()
         self._patient_client.close()
 
 
 def _is_not_permitted(error: Exception) -> bool:
-    """Redis says it in other words if it is a script that may not run a command."""
+    """Return whether a permission is missing; the words differ if a script lacks it."""
     from redis import exceptions
 
     words = ("ACL failure", "can't run this command", "NOPERM", "can't access")
@@ -163,7 +166,7 @@ def _is_not_permitted(error: Exception) -> bool:
     )
 
 
-def _connected(url: str, wait: float) -> redis.Redis:
+def _connect(url: str, wait: float) -> redis.Redis:
     try:
         import redis
         from redis.backoff import NoBackoff
@@ -172,7 +175,7 @@ def _connected(url: str, wait: float) -> redis.Redis:
         raise MissingExtraError(
             "a cache on Redis needs redis-py: pip install 'quaycache[redis]'"
         ) from None
-    # Its older versions do not look at the name in a certificate unless they are told to.
+    # By default, older versions of redis-py do not compare the name in a certificate.
     verified = {"ssl_check_hostname": True} if url.startswith("rediss:") else {}
     try:
         return redis.Redis.from_url(
@@ -183,12 +186,12 @@ def _connected(url: str, wait: float) -> redis.Redis:
             protocol=2,
             **verified,
         )
-    except Exception:  # noqa: BLE001 - its message may quote the password
+    except Exception:  # noqa: BLE001 - the message may quote the password
         raise SettingsError(_WRONG_URL) from None
 
 
 def _location(url: str) -> str:
-    """A URL as it may be shown."""
+    """Return a URL without user, password and options."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -199,8 +202,8 @@ def _location(url: str) -> str:
         raise SettingsError(_WRONG_URL)
     if not options.keys() <= (_OPTIONS if parts.scheme == "rediss" else {"db"}):
         raise SettingsError(
-            "the cache URL has options other than db, and with rediss:// ssl_ca_certs, ssl_certfile"
-            " and ssl_keyfile"
+            "invalid option in the cache URL: use only db, and with rediss:// ssl_ca_certs,"
+            " ssl_certfile and ssl_keyfile"
         )
     database = options.get("db", [parts.path.strip("/") if parts.scheme != "unix" else ""])[0]
     if database and not (database.isascii() and database.isdigit() and len(database) < 6):
@@ -209,5 +212,5 @@ def _location(url: str) -> str:
         return f"unix://{printable(parts.path)}" + (f"?db={database}" if database else "")
     if parts.scheme not in ("redis", "rediss") or not host:
         raise SettingsError(_WRONG_URL)
-    shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{printable(shown)}:{port or 6379}/{database or 0}"
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{printable(host)}:{port or 6379}/{database or 0}"

@@ -299,7 +299,7 @@ def test_after_a_clean_it_is_empty_and_works(store: Store) -> None:
     assert store.load_answer(key()) == present()
 
 
-def test_a_claim_tells_what_is_stored(store: Store) -> None:
+def test_a_claim_returns_stored_answers(store: Store) -> None:
     merge(store, {key("a"): present(), key("b"): absent(), key("c", "v2"): absent()})
     claimed = store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=2)
     assert claimed.answers == {"a": present(), "b": absent()}

@@ -1,4 +1,4 @@
-"""What a `RedisStore` promises beyond the contract: its keys, its bounds, its silence."""
+"""`RedisStore` beyond the contract of a `Store`: keys, clocks, claims, hostile data, faults."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SECRET = "s3cret-pass-phrase"
 
 @pytest.fixture
 def server(redis_url: str) -> Iterator[redis.Redis]:
-    """What somebody else sees of the database."""
+    """Another program's connection to the database."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
 
@@ -60,12 +60,12 @@ def store(redis_url: str) -> Iterator[RedisStore]:
 
 
 def names(server: redis.Redis) -> list[bytes]:
-    """Every key that there is."""
+    """Return every key."""
     return list(server.scan_iter())
 
 
 def calls(server: redis.Redis) -> dict[str, int]:
-    """How often each command has been called."""
+    """Return how often each command was called."""
     return {
         name.removeprefix("cmdstat_"): statistics["calls"]
         for name, statistics in server.info("commandstats").items()
@@ -78,7 +78,7 @@ def received(server: redis.Redis) -> int:
 
 
 class TestLayout:
-    def test_one_hash_for_each_tag_under_one_prefix(
+    def test_each_tag_has_one_hash_under_one_prefix(
         self, store: RedisStore, server: redis.Redis
     ) -> None:
         merge(store, {key(): present(), key("glance"): absent(), LISTING_KEY: listing()})
@@ -224,7 +224,7 @@ class TestUnlisted:
 
 
 class TestClaims:
-    def test_of_two_stores_one_claims(self, store: RedisStore, redis_url: str) -> None:
+    def test_one_of_two_stores_claims(self, store: RedisStore, redis_url: str) -> None:
         with closing(RedisStore(redis_url, retention=FOR_EVER)) as other:
             assert set(store.claim(SCOPE, "v1", ["a", "b"], seconds=2).by_others) == set()
             assert set(other.claim(SCOPE, "v1", ["b", "c"], seconds=2).by_others) == {"b"}
@@ -242,7 +242,7 @@ class TestClaims:
             while store.claim(SCOPE, "v1", ["a"], seconds=2).by_others:
                 assert time.monotonic() < until
 
-    def test_a_removal_ends_it(self, store: RedisStore, redis_url: str) -> None:
+    def test_a_removal_ends_a_claim(self, store: RedisStore, redis_url: str) -> None:
         with closing(RedisStore(redis_url)) as other:
             other.claim(SCOPE, "v1", ["nova-api"], seconds=30)
             other.remove({key(): NOW})
@@ -305,13 +305,13 @@ class TestClaims:
         assert os.waitpid(child, 0)[1] == 0
 
     @pytest.mark.parametrize("claim", [b"99999999999999 abc", b"1e999 abc", b"abc", b"\xff" * 500])
-    def test_a_claim_that_cannot_be_is_none(
+    def test_an_impossible_claim_is_ignored(
         self, store: RedisStore, server: redis.Redis, claim: bytes
     ) -> None:
         server.hset(HASH.replace("quaycache:", "quaycache:claims|"), "a", claim)
         assert set(store.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == set()
 
-    def test_who_cannot_store_claims_nothing(self) -> None:
+    def test_a_store_that_cannot_write_claims_nothing(self) -> None:
         with (
             running_redis("--maxmemory", "1") as server,
             closing(RedisStore(server.url)) as one,
@@ -346,7 +346,7 @@ def local_clock(monkeypatch: pytest.MonkeyPatch) -> LocalClock:
 
 
 class TestClocks:
-    """Ages are right whatever the local clocks of the runners show, and whenever they are set."""
+    """An age is right whatever a runner's local clock shows, and whenever it is set."""
 
     OFFSETS = (3600.0, 0.0, -40 * 86400.0, 40 * 86400.0)
 
@@ -441,7 +441,7 @@ class TestHostileData:
         [b"", b"x", b"x" * 36, b"\x80\x04." * 20, b"x" * 100_000, b"\xff" * 68],
         ids=lambda value: f"{len(value)} bytes",
     )
-    def test_what_is_no_entry_is_passed_over_and_replaced(
+    def test_an_invalid_entry_is_ignored_and_replaced(
         self, store: RedisStore, server: redis.Redis, value: bytes
     ) -> None:
         for name in ("nova-api", "glance"):
@@ -454,7 +454,7 @@ class TestHostileData:
         assert store.load_answers(SCOPE, "v1") == {"nova-api": present()}
         assert store.load_listing(SCOPE) == listing()
 
-    def test_an_entry_under_another_key_is_none(
+    def test_an_entry_under_another_key_is_ignored(
         self, store: RedisStore, server: redis.Redis
     ) -> None:
         value = encode_entry(encode_key(key()), present())
@@ -463,12 +463,12 @@ class TestHostileData:
         assert store.load_answers(SCOPE, "v1") == {}
         assert [row.entry for row in store.rows()] == [None]
 
-    def test_a_time_that_cannot_be_loses(self, store: RedisStore) -> None:
+    def test_an_impossible_time_loses(self, store: RedisStore) -> None:
         merge(store, {key(): present(NOW + 500)})
         merge(store, {key(): absent(NOW)}, NOW + 100)
         assert store.load_answer(key()) == absent(NOW)
 
-    def test_a_hash_that_is_too_large_is_nothing(
+    def test_a_hash_that_is_too_large_is_ignored(
         self, store: RedisStore, server: redis.Redis
     ) -> None:
         merge(store, {key(): present()})
@@ -480,18 +480,22 @@ class TestHostileData:
         assert store.load_answers(SCOPE, "v1") == {}
         assert store.load_answer(key()) == present()
 
-    def test_a_clean_spares_what_is_not_ours(self, store: RedisStore, server: redis.Redis) -> None:
+    def test_a_clean_spares_keys_of_other_programs(
+        self, store: RedisStore, server: redis.Redis
+    ) -> None:
         others = {b"quaycach": b"1", b"Quaycache:x": b"1", b"my:quaycache:": b"1", b"q": b"1"}
         for name, value in others.items():
             server.set(name, value)
-        server.set("quaycache:left-over", "1")
+        server.set("quaycache:leftover", "1")
         merge(store, {key(tag=f"v{number}"): absent() for number in range(2000)})
         server.config_resetstat()
         assert store.clean() > 0
         assert {"keys", "flushdb", "flushall"}.isdisjoint(calls(server))
         assert {name: server.get(name) for name in names(server)} == others
 
-    def test_rows_of_others_are_not_shown(self, store: RedisStore, server: redis.Redis) -> None:
+    def test_rows_of_other_programs_are_not_shown(
+        self, store: RedisStore, server: redis.Redis
+    ) -> None:
         server.set("quaycache:1|text", "1")
         server.hset("quaycache:hash", "a", "1")
         server.hset("quaycache:9|https://quay.io/api/v1|anon|kolla|v1|", "a", "1")
@@ -588,9 +592,13 @@ class TestBackOff:
 def fake_server(
     answer: bytes, *, pause: float = 0.0, credentials: str = f"user:{SECRET}@"
 ) -> Iterator[str]:
-    """Answers every command alike, in pieces of one byte if there is a pause between them.
+    """Run a server that answers every command alike.
 
-    But without credentials it says PONG, so that it is asked for more.
+    Args:
+        answer: the bytes that it sends.
+        pause: the seconds between two bytes; 0 means that it sends them at once.
+        credentials: the user and password in the URL. Without, it answers the first commands
+            properly, up to the first script.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     ended = threading.Event()
@@ -632,7 +640,7 @@ def fake_server(
 
 class TestFaults:
     @pytest.mark.timeout(HANG_GUARD)
-    def test_a_trickle_is_not_waited_for(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_reply_that_trickles_is_abandoned(self, caplog: pytest.LogCaptureFixture) -> None:
         endless = b"$1000000\r\n" + b"x" * 1_000_000
         with (
             fake_server(endless, pause=0.05, credentials="") as url,
@@ -661,7 +669,7 @@ class TestFaults:
         ids=lambda answer: repr(answer[:12]),
     )
     @pytest.mark.timeout(HANG_GUARD)
-    def test_what_is_no_redis_is_left_alone_and_its_words_are_not_repeated(
+    def test_a_server_that_speaks_another_protocol_is_not_quoted(
         self, answer: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("DEBUG")
@@ -687,7 +695,7 @@ class TestFaults:
             b"*3\r\n*2\r\n$1\r\n1\r\n$1\r\n1\r\n*0\r\n:9\r\n",
         ],
     )
-    def test_a_scripts_answer_that_is_none(
+    def test_a_malformed_reply_of_a_script(
         self, answer: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
         with fake_server(answer, credentials="") as url, closing(RedisStore(url)) as one:
@@ -700,7 +708,7 @@ class TestFaults:
             assert one.claim(SCOPE, "v1", ["a"], seconds=2).answers == {}
         assert 1 <= len(warnings(caplog)) <= 3
 
-    def test_who_has_failed_is_left_alone_after_one_warning(
+    def test_a_server_that_failed_is_left_alone_after_one_warning(
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         calls: list[object] = []
@@ -721,9 +729,7 @@ class TestFaults:
         assert len(calls) == 3
         assert len(warnings(caplog)) == 1
 
-    def test_full_means_nothing_more_is_stored_but_read(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_full_server_is_only_read(self, caplog: pytest.LogCaptureFixture) -> None:
         with running_redis() as server, closing(RedisStore(server.url, retention=FOR_EVER)) as one:
             merge(one, {key(): present()})
             with server.client() as client:
@@ -755,7 +761,7 @@ class TestFaults:
         (line,) = warnings(caplog)
         assert line.endswith("it is a read-only replica; nothing will be stored")
 
-    def test_keys_of_somebody_else_under_our_names(
+    def test_keys_of_another_program_with_the_same_names(
         self, store: RedisStore, server: redis.Redis, caplog: pytest.LogCaptureFixture
     ) -> None:
         server.set(HASH, "mine")
@@ -763,7 +769,7 @@ class TestFaults:
         merge(store, {key(): absent()})
         assert server.get(HASH) == b"mine"
         (line,) = warnings(caplog)
-        assert "somebody else has keys there" in line
+        assert "another program uses keys" in line
 
     def test_a_user_who_may_not_run_scripts(
         self, redis_url: str, server: redis.Redis, caplog: pytest.LogCaptureFixture
@@ -782,9 +788,7 @@ class TestFaults:
         assert SECRET not in line
 
     @pytest.mark.parametrize("credentials", ["", f"{SECRET}x@", f":{SECRET}x@", f"who:{SECRET}@"])
-    def test_credentials_that_it_refuses(
-        self, credentials: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_wrong_credentials(self, credentials: str, caplog: pytest.LogCaptureFixture) -> None:
         with running_redis("--requirepass", SECRET) as server:
             right = server.url.replace("//", f"//:{SECRET}@")
             with closing(RedisStore(right, retention=FOR_EVER)) as store:
@@ -798,7 +802,7 @@ class TestFaults:
         assert SECRET not in line
         assert "refuses" in line
 
-    def test_an_idle_connection_that_the_server_has_closed(
+    def test_an_idle_connection_closed_by_the_server(
         self, store: RedisStore, server: redis.Redis, caplog: pytest.LogCaptureFixture
     ) -> None:
         merge(store, {key(): absent()})
@@ -829,7 +833,7 @@ class TestUrl:
             ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
         ],
     )
-    def test_it_is_shown_without_its_secrets(self, url: str, shown: str) -> None:
+    def test_a_url_is_shown_without_its_secrets(self, url: str, shown: str) -> None:
         with closing(RedisStore(url)) as store:
             assert repr(store) == f"<RedisStore {shown}>"
 
@@ -856,13 +860,13 @@ class TestUrl:
             "redis://cache.example?ssl_ca_certs=/etc/ca.pem",
         ],
     )
-    def test_it_is_wrong(self, url: str) -> None:
+    def test_an_invalid_url(self, url: str) -> None:
         with pytest.raises(SettingsError) as caught:
             RedisStore(url)
         assert SECRET not in str(caught.value)
         assert "cache URL" in str(caught.value)
 
-    def test_without_redis_py_a_line_says_what_to_install(self) -> None:
+    def test_without_redis_py_the_error_names_the_extra(self) -> None:
         said = finished("""
             import sys
             sys.modules["redis"] = None
