@@ -91,12 +91,18 @@ class Moment(NamedTuple):
     """The time of a decision, seconds UTC.
 
     Attributes:
-        local: Local time.
+        local: Local time. It only tells which times are impossible.
         server: The latest time that the server has stated in this run; None if it has not.
+        store: The store's clock, which counts the age of an entry; None means local time.
     """
 
     local: float
     server: float | None = None
+    store: float | None = None
+
+    def age(self, entry: StoredAnswer | StoredListing) -> float:
+        """Return the seconds since an entry was requested; negative if the clock was set back."""
+        return (self.local if self.store is None else self.store) - entry.stored_at
 
 
 def latest_possible(policy: Policy, now: Moment) -> float:
@@ -104,7 +110,10 @@ def latest_possible(policy: Policy, now: Moment) -> float:
 
     A later one would never age and win every merge: a clock was wrong, or the entry was forged.
     """
-    return now.local + _DAY if now.server is None else now.server + policy.margin
+    if now.server is not None:
+        return now.server + policy.margin
+    # Either clock may have been wrong when it was read.
+    return max(now.local, now.local if now.store is None else now.store) + _DAY
 
 
 def fresh_or_validated(
@@ -171,7 +180,7 @@ def usable_offline(
         or _tag_deleted(listed, stored)
     ):
         return answer
-    age = max(0.0, now.local - stored.stored_at)
+    age = max(0.0, now.age(stored))
     if age > policy.retention or has_expired(stored, age):
         return None
     return TagAnswer(stored.tag, stored.checked_at, Provenance.STALE)
@@ -191,15 +200,13 @@ def listing_usable_after_error(listing: StoredListing, policy: Policy, now: Mome
 
 def listing_usable_offline(listing: StoredListing, policy: Policy, now: Moment) -> bool:
     """Return whether a stored listing serves without any request."""
-    return (
-        now.local - listing.stored_at <= policy.retention
-        and listing.checked_at <= latest_possible(policy, now)
-    )
+    is_possible = listing.checked_at <= latest_possible(policy, now)
+    return is_possible and now.age(listing) <= policy.retention
 
 
 def worth_keeping(entry: StoredAnswer | StoredListing, policy: Policy, now: Moment) -> bool:
     """Return whether an entry can be of use: inside retention, with times that can be true."""
-    age = now.local - entry.stored_at
+    age = now.age(entry)
     return -_DAY <= age <= policy.retention and entry.checked_at <= latest_possible(policy, now)
 
 
@@ -243,7 +250,7 @@ def age_of(stored: StoredAnswer, listed: Listed | None, now: Moment) -> float | 
     ):
         # Dates are in whole seconds: an answer may seem younger than the listing after it.
         return max(0.0, listed.checked_at - stored.checked_at, by_server)
-    age = now.local - stored.stored_at
+    age = now.age(stored)
     return max(age, by_server) if age >= 0 else None
 
 
@@ -303,6 +310,5 @@ def _downgrade_if_stale(listed: Listed, provenance: Provenance) -> Provenance:
 
 
 def _listing_age_below(limit: float, listing: StoredListing, policy: Policy, now: Moment) -> bool:
-    return 0 <= now.local - listing.stored_at < min(
-        limit, policy.retention
-    ) and listing.checked_at <= latest_possible(policy, now)
+    is_possible = listing.checked_at <= latest_possible(policy, now)
+    return is_possible and 0 <= now.age(listing) < min(limit, policy.retention)

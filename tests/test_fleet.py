@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,17 +12,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
 import trustme
 
 from quaycache import CachedQuayClient, Policy, QuayClient, Resolution, resolve, run
+from quaycache.errors import QuayAPIError
 from quaycache.events import Checked, Event
 from quaycache.store import redis_commands
 from quaycache.store.keys import ANONYMOUS, Scope
 from quaycache.store.redis import RedisStore
-from quaycache.testing import EmbeddedQuay
+from quaycache.testing import EmbeddedQuay, Fault
 from tests import programs
 from tests.conftest import HANG_GUARD, Finished, command_environment
 from tests.redis_server import running_redis
@@ -149,6 +152,45 @@ def test_a_local_clock_that_is_set_during_a_run_changes_no_age(
     kolla.reset_counters()
     assert len(resolve([URI], client=client, cache_url=redis_url).images) == N
     assert (kolla.counters().listing, kolla.counters().tag) == (0, 0)
+
+
+@pytest.mark.parametrize("after", [-86_400 * 400, -3600, 3600, 86_400 * 400])
+def test_a_service_whose_local_clock_is_set_between_two_runs_asks_nothing_again(
+    kolla: EmbeddedQuay,
+    client: QuayClient,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    after: float,
+) -> None:
+    offset = 0.0
+    clock = SimpleNamespace(time=lambda: time.time() + offset, monotonic=time.monotonic)
+    monkeypatch.setattr(run, "time", clock)
+    monkeypatch.setattr(redis_commands, "time", clock)
+    with CachedQuayClient(client, RedisStore(redis_url)) as cached:
+        resolve([URI], client=cached)
+        offset = after
+        kolla.reset_counters()
+        resolve([URI], client=cached)
+        assert (kolla.counters().listing, kolla.counters().tag) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "fault", [{"date": False}, {"faults": (Fault(kind="status", status=500),)}]
+)
+def test_an_answer_that_is_not_stored_ends_its_claim(
+    kolla: EmbeddedQuay, client: QuayClient, redis_url: str, fault: dict[str, Any]
+) -> None:
+    with CachedQuayClient(client, RedisStore(redis_url)) as cached:
+        cached.list_repositories("kolla")
+        bound = cached.bound(run.Run())
+        names = ["repository-00001", "repository-00002"]
+        assert not list(bound.claim("kolla", "latest", dict.fromkeys(names), seconds=30))
+        kolla.configure(**fault)
+        with contextlib.suppress(QuayAPIError):
+            bound.tag_answer("kolla", names[0], "latest")
+    with redis.Redis.from_url(redis_url) as server:
+        (claims,) = server.scan_iter("quaycache:claims*")
+        assert server.hkeys(claims) == [names[1].encode()]
 
 
 class TestCommands:

@@ -44,6 +44,7 @@ class BoundCachedClient:
         self._relisting = Relisting(self._listings.pages_requested_now)
         self._tag_caches: dict[tuple[str, str], TagCache] = {}
         self._loaded: set[tuple[str, str]] = set()
+        self._claimed: set[AnswerKey] = set()
 
     @property
     def identity(self) -> str:
@@ -88,10 +89,13 @@ class BoundCachedClient:
 
         None are returned if the answers of others are of no use here, or those of this run to them.
         """
-        if not self._context.shares_answers or not self._policy.max_age:
+        if not self._context.shares_answers:
             return ()
         cache = self._tag_cache(namespace, tag, load=False)
         claimed = cache.claim(repositories, seconds)
+        scope = self._context.scope(namespace)
+        own = repositories.keys() - set(claimed)
+        self._claimed.update(AnswerKey(scope, tag, name) for name in own)
         return [name for name in claimed if self._recent(cache, name, repositories[name]) is None]
 
     def tag_answer(
@@ -122,7 +126,7 @@ class BoundCachedClient:
 
         def work() -> TagAnswer:
             recent = self._recent(cache, key.repository, listed)
-            return recent if recent is not None else self._fetch(key, cache, listed)
+            return recent if recent is not None else self._fetch_claimed(key, cache, listed)
 
         def may_join(started: Started) -> bool:
             return not contradicted and self._context.may_join(started)
@@ -150,8 +154,25 @@ class BoundCachedClient:
         entry = cache.entries.get(repository)
         return freshness.fresh_or_validated(entry, listed, self._policy, self._context.now)
 
-    def _fetch(self, key: AnswerKey, cache: TagCache, listed: Listed | None) -> TagAnswer:
-        """Request the answer and record it; a stale one may serve if the server fails."""
+    def _fetch_claimed(self, key: AnswerKey, cache: TagCache, listed: Listed | None) -> TagAnswer:
+        """Request the answer; if it is not stored, end the claim, so that nobody waits for it."""
+        is_claimed = key in self._claimed
+        self._claimed.discard(key)
+        is_stored = False
+        try:
+            answer, is_stored = self._fetch(key, cache, listed)
+            return answer
+        finally:
+            if is_claimed and not is_stored:
+                self._shared.store.release(key.scope, key.tag, (key.repository,))
+
+    def _fetch(
+        self, key: AnswerKey, cache: TagCache, listed: Listed | None
+    ) -> tuple[TagAnswer, bool]:
+        """Request the answer and record it; return it, and whether it is stored.
+
+        A stale answer may serve if the server fails.
+        """
         context, repository = self._context, key.repository
         started = context.started()
         if LOG.is_enabled_for_debug():
@@ -159,7 +180,7 @@ class BoundCachedClient:
         if context.server_is_down:
             stale = self._stale(key, listed)
             if stale is not None:
-                return stale
+                return stale, False
         try:
             answer = context.client.fetch_tag(
                 key.scope.namespace, repository, key.tag, listed=listed
@@ -170,18 +191,20 @@ class BoundCachedClient:
             if stale is None:
                 raise
             LOG.info("%s; the stored answer serves", error)
-            return stale
+            return stale, False
         except REFUSALS as error:
             self._discard(key, cache, error)
             raise
         context.record_success()
         context.note_server_time(answer.checked_at)
         entry = None
-        if answer.checked_at is not None and context.token_accepted:
-            entry = StoredAnswer(answer.tag, answer.checked_at, started.local)
+        if answer.checked_at is None:
+            context.states_time = False
+        elif context.token_accepted:
+            entry = StoredAnswer(answer.tag, answer.checked_at, started.stored_at)
             self._shared.store.add(key, entry)
         cache.record(repository, answer, entry, started.run_id)
-        return answer
+        return answer, entry is not None
 
     def _explain(self, key: AnswerKey, cache: TagCache, listed: Listed | None) -> None:
         """Log why the answer is requested."""

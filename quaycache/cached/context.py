@@ -51,6 +51,7 @@ class RunContext:
         policy: How old an answer may be.
         run_id: The number of the run.
         token_accepted: Whether the server was seen to accept the token, if there is one.
+        states_time: Whether every answer so far had a time.
     """
 
     def __init__(self, client: BoundQuayClient, run: Run, shared: Shared, policy: Policy) -> None:
@@ -60,13 +61,17 @@ class RunContext:
         self.policy = policy
         self.run_id = shared.start_run()
         self.token_accepted = client.identity == ANONYMOUS
+        self.states_time = True
+        # Both clocks go on by the monotonic one: a local clock that is set changes neither.
+        self._store_ahead = shared.store.now() - run.now()
         self._consecutive_failures = 0
         self._server_time: float | None = None
 
     @property
     def now(self) -> Moment:
-        """The local time, and the latest time that the server has stated in this run."""
-        return Moment(self.run.now(), self._server_time)
+        """The time by each of the clocks that count."""
+        local = self.run.now()
+        return Moment(local, self._server_time, local + self._store_ahead)
 
     @property
     def server_is_down(self) -> bool:
@@ -80,7 +85,9 @@ class RunContext:
     def shares_answers(self) -> bool:
         """Whether answers of other runs are of use to this one, and its own to others."""
         policy = self.policy
-        return policy.mode is Mode.NORMAL and bool(policy.ttl) and self.token_accepted
+        if policy.mode is not Mode.NORMAL or not policy.ttl or not policy.max_age:
+            return False
+        return self.token_accepted and self.states_time
 
     def scope(self, namespace: str) -> Scope:
         """Return whose view of which namespace it is."""
@@ -88,7 +95,7 @@ class RunContext:
 
     def started(self) -> Started:
         """Return the present moment, for work that other runs may join."""
-        return Started(self.shared.latest_run(), self.run.now())
+        return Started(self.shared.latest_run(), self.run.now() + self._store_ahead)
 
     def may_join(self, started: Started) -> bool:
         """Return whether work that began at a moment is as good as work that begins now.
@@ -97,7 +104,7 @@ class RunContext:
         """
         if started.run_id >= self.run_id:
             return True
-        age = self.run.now() - started.local
+        age = self.started().stored_at - started.stored_at
         return self.policy.mode is Mode.NORMAL and 0 <= age < self.policy.ttl
 
     def note_server_time(self, checked_at: float | None) -> None:

@@ -132,7 +132,7 @@ class CachedListings:
                     self._shared.store.remove({ListingKey(scope): until})
                 raise
             if page.last:
-                self._store(scope, [*walk.pages, page], walk.started.local)
+                self._store(scope, [*walk.pages, page], walk.started.stored_at)
             return page, following
 
         index = 0

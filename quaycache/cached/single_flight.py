@@ -23,11 +23,11 @@ class Started(NamedTuple):
 
     Attributes:
         run_id: The latest run of the process at that moment.
-        local: Local time, seconds UTC.
+        stored_at: By the store's clock, seconds.
     """
 
     run_id: int
-    local: float
+    stored_at: float
 
 
 class Waiter:

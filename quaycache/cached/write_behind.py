@@ -61,6 +61,10 @@ class WriteBehind:
                 newest = max(entry.checked_at for entry in pending.values())
                 self._store.merge(pending, latest=newest + self._margin)
 
+    def now(self) -> float:
+        """As `Store.now`."""
+        return self._store.now()
+
     def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
         """As `Store.load_answers`."""
         self.flush()
@@ -81,6 +85,10 @@ class WriteBehind:
     ) -> Claimed:
         """As `Store.claim`; what is pending is in memory already, and stays pending."""
         return self._store.claim(scope, tag, repositories, seconds=seconds)
+
+    def release(self, scope: Scope, tag: str, repositories: Collection[str]) -> None:
+        """As `Store.release`."""
+        self._store.release(scope, tag, repositories)
 
     def remove(self, keys: Mapping[Key, float]) -> None:
         """As `Store.remove`."""

@@ -173,7 +173,7 @@ def _prune(options: Options) -> int:
     policy = Policy()._replace(max_age=options.max_age)
     now = time.time()
     with _opened(options) as store:
-        keep = keeps(list(store.rows()), policy, Moment(now), strict=ci)
+        keep = keeps(list(store.rows()), policy, Moment(now, store=store.now()), strict=ci)
         before = math.inf if ci else now - policy.retention
         pruned = store.prune(keep, quarantined_before=before, dry_run=dry_run)
     line = (

@@ -86,7 +86,7 @@ def keeps(
             return False
         if not strict or not isinstance(entry, StoredAnswer) or not isinstance(row.key, AnswerKey):
             return True
-        if entry.tag is not None and now.local - entry.stored_at >= policy.max_age:
+        if entry.tag is not None and now.age(entry) >= policy.max_age:
             return False
         listing = listings.get(row.key.scope)
         return (

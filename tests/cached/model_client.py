@@ -41,6 +41,7 @@ class ModelClient:
         requests: how many were made.
         listed_at: the server's time when it last answered with a page, less the request's duration.
         on_the_way: is called once, while the next answer for a tag is on its way.
+        before_request: by the number of requests so far, what to do before the next one.
     """
 
     registry_model: Registry
@@ -52,6 +53,7 @@ class ModelClient:
     requests: int = 0
     listed_at: float = 0.0
     on_the_way: Callable[[], None] | None = None
+    before_request: dict[int, Callable[[], None]] = field(default_factory=dict)
     api_url: str = "https://quay.io/api/v1"
     registry: str = "quay.io"
     identity: str = ANONYMOUS
@@ -100,6 +102,7 @@ class ModelClient:
 
     def _ask(self, answer: Answer) -> tuple[Answer, float]:
         """Let time pass while the answer is on its way; its Date is that of its departure."""
+        self.before_request.pop(self.requests, lambda: None)()
         self.requests += 1
         self.pass_time(self.elapsed)
         checked_at = float(int(self.registry_model.now())) - self.elapsed

@@ -37,6 +37,7 @@ from quaycache.errors import QuayAPIError, TransportError
 from quaycache.freshness import Mode, Policy
 from quaycache.model import UNKNOWN, Listed, Provenance, StoredAnswer, Tag, TagAnswer
 from quaycache.run import Run
+from quaycache.store import disk, redis_commands, redis_layout
 from quaycache.store.disk import DiskStore
 from quaycache.store.keys import ANONYMOUS, AnswerKey, Scope
 from quaycache.store.protocol import Store
@@ -128,7 +129,8 @@ class Histories(RuleBasedStateMachine):
         self.poisoned = poisoned
         self.opened = contextlib.ExitStack()
         clock = SimpleNamespace(time=self.local, monotonic=lambda: self.time)
-        self.opened.enter_context(mock.patch.object(run, "time", clock))
+        for module in (run, disk, redis_commands):
+            self.opened.enter_context(mock.patch.object(module, "time", clock))
         self.opened.enter_context(mock.patch.object(answers, "PAGE_SIZE", 2))
         self.store = self.open_store()
         self.cached = CachedQuayClient(cast("QuayClient", self.client), self.store, self.policy)
@@ -140,7 +142,8 @@ class Histories(RuleBasedStateMachine):
         self.record()
 
     def open_store(self) -> Store:
-        return DiskStore(self.opened.enter_context(tempfile.TemporaryDirectory()))
+        self.directory = self.opened.enter_context(tempfile.TemporaryDirectory())
+        return DiskStore(self.directory)
 
     def teardown(self) -> None:
         if hasattr(self, "opened"):
@@ -232,6 +235,54 @@ class Histories(RuleBasedStateMachine):
         self.something_happens("push" if found is None else "delete", name, tag, 1, 0)
         self.time_passes_and_resolve(tag, self.bound())
         self.resolve_twice(tag)
+
+    @precondition(lambda self: self.unsteady)
+    @rule(
+        tag=st.sampled_from(TAGS),
+        name=st.sampled_from(REPOSITORIES),
+        requests=st.integers(0, 6),
+        seconds=st.sampled_from([-5000.0, -700.0, 700.0, 5000.0]),
+        event=st.sampled_from(["push", "delete"]),
+    )
+    def local_clock_is_set_during_a_resolve(
+        self, tag: str, name: str, requests: int, seconds: float, event: str
+    ) -> None:
+        """What is stored then must be as old as it is when the clock has caught up."""
+        self.something_happens("push", name, tag, 1, 0)
+        self.time_passes(self.bound())
+        set_before = self.client.requests + requests
+        self.client.before_request[set_before] = lambda: self.set_clock(seconds)
+        self.check(tag, self.ask(self.cached, tag))
+        if self.client.before_request.pop(set_before, None) is not None:
+            # After the last request, and before everything learned is stored.
+            self.set_clock(seconds)
+        self.something_happens(event, name, tag, 1, 0)
+        self.record()
+        self.time_passes(abs(seconds) + 1.0)
+        # By name first: a walk would contradict what is wrong.
+        self.ask_for_one_by_name(tag, name)
+        self.check(tag, self.ask(self.cached, tag))
+        self.check_as_another_runner(tag)
+
+    @rule(tag=st.sampled_from(TAGS))
+    def another_runner_resolves(self, tag: str) -> None:
+        self.check_as_another_runner(tag)
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the local clock; in a directory, an answer may then look that much younger."""
+        self.offset += seconds
+        self.set_back += max(0.0, -seconds)
+
+    def check_as_another_runner(self, tag: str) -> None:
+        """Resolve on the same machine, in a process that begins now."""
+        # What this runner has learned is stored first.
+        self.cached.known_answer(NAMESPACE, REPOSITORIES[0], tag)
+        with self.another_client() as other:
+            self.check(tag, self.ask(other, tag))
+
+    def another_client(self) -> CachedQuayClient:
+        store = DiskStore(self.directory)
+        return CachedQuayClient(cast("QuayClient", self.client), store, self.policy)
 
     # What is asked
 
@@ -517,6 +568,9 @@ class Histories(RuleBasedStateMachine):
             for row in page.repositories:
                 listed = Listed(row.last_modified, page.checked_at, page.provenance)
                 answer = bound.known_answers(NAMESPACE, tag, [row], page).get(row.name)
+                if answer is None:
+                    # As a worker does, before it asks.
+                    bound.claim(NAMESPACE, tag, {row.name: listed}, seconds=2.0)
                 try:
                     answer = answer or bound.tag_answer(NAMESPACE, row.name, tag, listed=listed)
                 except QuayAPIError:  # the replica lags
@@ -633,14 +687,46 @@ class Histories(RuleBasedStateMachine):
 
 
 class HistoriesOnRedis(Histories):
-    """The same on the other store, which each example finds empty."""
+    """The same on the other store, which each example finds empty.
+
+    The server has a clock of its own, and other runners another local clock. None that is wrong or
+    set makes an answer younger: `set_back` stays 0.
+    """
 
     url: ClassVar[str]
+    AHEAD = 20_000.0
 
     def open_store(self) -> Store:
+        def server_time(_: object) -> float:
+            return self.time + self.AHEAD
+
+        for module in (redis_layout, redis_commands):
+            self.opened.enter_context(mock.patch.object(module, "seconds_of", server_time))
         store = RedisStore(self.url, retention=1e9)
         store.clean()
         return store
+
+    def set_clock(self, seconds: float) -> None:
+        self.offset += seconds
+
+    local_clock_is_set_back = rule(seconds=st.sampled_from([-5000.0, -200.0, 200.0, 5000.0]))(
+        precondition(lambda self: self.unsteady)(set_clock)
+    )
+
+    def local_clock_is_set_back_behind_all_entries(self) -> None:
+        """Void on a server: no local clock counts."""
+
+    def check_as_another_runner(self, tag: str) -> None:
+        """Resolve on another machine, whose clock is wrong by another amount."""
+        before, self.offset = self.offset, -self.offset - 3000.0
+        try:
+            super().check_as_another_runner(tag)
+        finally:
+            self.offset = before
+
+    def another_client(self) -> CachedQuayClient:
+        store = RedisStore(self.url, retention=1e9)
+        return CachedQuayClient(cast("QuayClient", self.client), store, self.policy)
 
 
 @pytest.fixture
