@@ -30,8 +30,8 @@ class QuayClient:
             ignores them silently.
         api_url: ``https://host[:port]``, with or without ``/api/v1``.
         retries: how often one request is repeated after a failure that may pass.
-        timeout: seconds without any success after which a request that the server refuses with
-            429 is given up.
+        timeout: seconds for which the server may refuse every request, with 429 or 503, before
+            the requests that wait are given up.
         rate_limit: requests a second over all threads; None means as fast as the server takes.
         ssl_context: how to verify the server; None means the usual authorities, or those of
             ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``.

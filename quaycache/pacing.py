@@ -8,6 +8,7 @@ saw-tooth; what a pause leaves unused, the server's burst allowance gives back.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -25,12 +26,16 @@ MAX_PAUSE: Final = 60.0
 # a short pause leaves unused is not lost, and if it was too short the next is twice as long.
 _FIRST_PAUSE: Final = 0.25
 _MAX_BACKOFF: Final = 30.0
+# The exponent beyond which a pause is at its maximum anyway.
+_MAX_DOUBLINGS: Final = 10
 # Requests a second. Where a run begins inside a limit that others have used up, there is nothing
 # measured to halve; this is what Quay grants an address over HTTP/1.1.
 _MIN_FIRST_RATE: Final = 5.0
 _MIN_RATE: Final = 0.2
 # Seconds: a burst that is shorter says nothing of a rate.
 _SHORTEST_MEASURE: Final = 0.25
+# Seconds without a request: what the server refused before says nothing of what it would do now.
+_IDLE: Final = 5.0
 # After a halving, the rate is back where it was after this many seconds.
 _CLIMB: Final = 4.0
 
@@ -39,6 +44,10 @@ def _jitter() -> float:
     from random import uniform  # only where somebody was refused
 
     return uniform(1.0, 1.2)  # noqa: S311 - no secret
+
+
+class PatienceExhaustedError(Exception):
+    """The server has refused every request for longer than the caller wants to wait."""
 
 
 class Slot(NamedTuple):
@@ -58,6 +67,7 @@ class Pacer:
 
     Args:
         rate_limit: requests a second over all workers; None means as fast as the server takes.
+        patience: seconds of nothing but refusals after which nobody waits for the end of a pause.
         clock: seconds, monotonic.
         jitter: returns a factor of one or a little more for pauses of our own choice, so that
             processes that were refused together do not come back together.
@@ -67,10 +77,12 @@ class Pacer:
         self,
         rate_limit: float | None = None,
         *,
+        patience: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = _jitter,
     ) -> None:
         self._cap = rate_limit
+        self._patience = patience
         self._clock = clock
         self._jitter = jitter
         self._lock = threading.Lock()
@@ -82,15 +94,19 @@ class Pacer:
         self._began: float | None = None
         self._sent = 0
         self._fruitless = 0
-        self._last_success: float | None = None
+        self._refused_since: float | None = None
+        self._pause_ends = self._busy_until = float("-inf")
 
     def acquire(self, cancelled: threading.Event) -> float:
-        """Wait until a request may leave; returns the time that it leaves, for `refused`.
+        """Wait until a request may leave; return the time that it leaves, for `refused`.
 
         Raises:
-            Cancelled: the event was set meanwhile.
+            Cancelled: If the event is set.
+            PatienceExhaustedError: If `patience_exhausted` is true.
         """
         while True:
+            if self.patience_exhausted():
+                raise PatienceExhaustedError
             slot = self.reserve()
             ahead = slot.at - self._clock()
             if ahead > 0 and cancelled.wait(ahead):
@@ -103,12 +119,15 @@ class Pacer:
         with self._lock:
             now = self._clock()
             if self._began is None:
-                self._began = self._last_success = now
+                self._began = now
+            if now - self._busy_until > _IDLE:
+                self._forget_refusals()
             self._sent += 1
             at = max(now, self._next_slot)
             rate = self._rate_at(at)
             if rate is not None:
                 self._next_slot = at + 1 / rate
+            self._busy_until = max(self._busy_until, at)
             return Slot(at, self._episode)
 
     def holds(self, slot: Slot) -> bool:
@@ -118,8 +137,7 @@ class Pacer:
     def succeeded(self) -> None:
         """Note that the server took a request."""
         with self._lock:
-            self._fruitless = 0
-            self._last_success = self._clock()
+            self._forget_refusals()
 
     def refused(self, sent_at: float, retry_after: float | None) -> None:
         """Note a 429 or 503: pause everybody, and halve the pace.
@@ -128,17 +146,23 @@ class Pacer:
 
         Args:
             sent_at: what `acquire` returned for the refused request.
-            retry_after: the server's wish in seconds; None means a pause of our own choice, and
-                each further one without a success between is twice as long.
+            retry_after: the server's wish in seconds, or None. The pause that quaycache would take
+                itself is the minimum, and doubles with each refusal until a request succeeds: a
+                server that asks for no pause and refuses again must not get a stream of requests.
         """
         with self._lock:
             now = self._clock()
+            self._busy_until = max(self._busy_until, now)
             if sent_at <= self._refused_at:
                 return
-            own = min(_MAX_BACKOFF, _FIRST_PAUSE * 2**self._fruitless) * self._jitter()
-            pause = min(MAX_PAUSE, own if retry_after is None else retry_after)
+            if self._refused_since is None:
+                self._refused_since = now
+            doublings = min(_MAX_DOUBLINGS, self._fruitless)
+            own = min(_MAX_BACKOFF, _FIRST_PAUSE * 2**doublings) * self._jitter()
+            pause = min(MAX_PAUSE, max(own, retry_after or 0.0))
             self._rate = self._halved(now)
-            self._rate_since = self._next_slot = now + pause
+            self._rate_since = self._next_slot = self._pause_ends = now + pause
+            self._busy_until = self._pause_ends
             self._refused_at = now
             self._episode += 1
             self._fruitless += 1
@@ -146,9 +170,28 @@ class Pacer:
         LOG.info("the server refused: pausing %.1f s, then %.1f requests/s", pause, rate)
 
     def silence(self) -> float:
-        """Seconds since a request last succeeded, or since the first one."""
+        """Seconds since the first refusal after which no request has succeeded; 0 without one.
+
+        Time in which nobody asks does not count: after it, the next refusal is the first again.
+        """
         with self._lock:
-            return 0.0 if self._last_success is None else self._clock() - self._last_success
+            return self._silence()
+
+    def patience_exhausted(self) -> bool:
+        """Whether waiting for the end of the pause under way would exceed the patience.
+
+        Between two pauses it is false: one request may then try whether the server takes it.
+        """
+        with self._lock:
+            return self._clock() < self._pause_ends and self._silence() >= self._patience
+
+    def _silence(self) -> float:
+        return 0.0 if self._refused_since is None else self._clock() - self._refused_since
+
+    def _forget_refusals(self) -> None:
+        self._refused_since = None
+        self._pause_ends = float("-inf")
+        self._fruitless = 0
 
     def _halved(self, now: float) -> float:
         if self._rate is not None:

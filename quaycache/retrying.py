@@ -22,7 +22,7 @@ from quaycache.errors import (
 )
 from quaycache.lazy_logger import LazyLogger
 from quaycache.names import printable
-from quaycache.pacing import MAX_PAUSE, Pacer
+from quaycache.pacing import MAX_PAUSE, Pacer, PatienceExhaustedError
 from quaycache.payload import parse_error_text, parse_http_date, parse_retry_after
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ DEFAULT_TIMEOUT: Final = 300.0
 
 _FIRST_WAIT: Final = 0.5
 _MAX_WAIT: Final = 10.0
+# The exponent beyond which a wait is at its maximum anyway.
+_MAX_DOUBLINGS: Final = 10
 
 # A user who sees nothing for longer wonders.
 _SILENT_SECONDS: Final = 5.0
@@ -64,7 +66,8 @@ class RetryingTransport:
         api_base: where to connect.
         retries: how often one request is repeated after a failure that may pass. Refusals with
             429 do not count: they are repeated until `timeout`.
-        timeout: seconds without any success after which a refused request is given up.
+        timeout: seconds for which the server may refuse every request, with 429 or 503, before
+            the requests that wait are given up.
         rate_limit: requests a second over all threads; None means as fast as the server takes.
         ssl_context: how to verify the server; None means the environment's authorities.
 
@@ -91,7 +94,8 @@ class RetryingTransport:
         self._retries = retries
         self._timeout = timeout
         self._ssl_context = ssl_context
-        self._pacer = Pacer(rate_limit)
+        self._pacer = Pacer(rate_limit, patience=timeout)
+        self._last_refusal: QuayAPIError = RateLimitedError("HTTP 429", status=429)
         self._warned = False
         self._lock = threading.Lock()
         self._transport: Transport | None = None
@@ -121,7 +125,7 @@ class RetryingTransport:
             Cancelled: the run was cancelled.
         """
         transport = self._open()
-        tries = _Tries(self._retries, self._timeout, self._pacer, retry_not_found)
+        tries = _Tries(self._retries, self._pacer, retry_not_found)
 
         def attempt() -> Response:
             sent_at = self._pacer.acquire(run.cancelled)
@@ -132,11 +136,12 @@ class RetryingTransport:
                 if response.status != 200:
                     raise _status_error(response)
             except QuayAPIError as error:
+                if error.status in (429, 503):
+                    self._last_refusal = error
+                    self._pacer.refused(sent_at, error.retry_after)
                 if error.status == 429:
                     run.count("rate_limited")
                     self._warn_of_refusals()
-                if error.status in (429, 503):
-                    self._pacer.refused(sent_at, error.retry_after)
                 tries.failures.append(error)
                 LOG.debug("%s: %s", subject, error)
                 raise
@@ -148,10 +153,11 @@ class RetryingTransport:
                 return attempt()
             except QuayAPIError as error:
                 return self._again(attempt, error, tries, run)
-        except QuayAPIError as error:
+        except (QuayAPIError, PatienceExhaustedError):
             if run.cancelled.is_set():
                 raise Cancelled("cancelled") from None
-            raise tries.summary(subject, error) from error.__cause__
+            failure = tries.summary(subject) if tries.failures else self._not_sent(subject)
+            raise failure from failure.__cause__
 
     def _again(
         self, attempt: Callable[[], Response], failure: QuayAPIError, tries: _Tries, run: Run
@@ -174,12 +180,19 @@ class RetryingTransport:
             reraise=True,
         )(attempt_again)
 
+    def _not_sent(self, subject: str) -> QuayAPIError:
+        """Return the error for a request that was given up before its first attempt."""
+        return self._last_refusal.with_message(
+            f"{subject}: not sent: the server has refused every request"
+            f" for {self._pacer.silence():.0f} s: {self._last_refusal}"
+        )
+
     def _warn_of_refusals(self) -> None:
-        """Say once why nothing seems to happen."""
+        """Explain once why nothing seems to happen."""
         if self._pacer.silence() > _SILENT_SECONDS and not self._warned:
             self._warned = True
             LOG.warning(
-                "%s has refused everything with 429 for %.0f s; it is asked for %.0f s in all",
+                "%s has refused every request for %.0f s; quaycache gives up after %.0f s",
                 self._api_base.registry,
                 self._pacer.silence(),
                 self._timeout,
@@ -204,10 +217,9 @@ class RetryingTransport:
 class _Tries:
     """The policy for one request, in the shape of tenacity's callbacks."""
 
-    def __init__(self, retries: int, timeout: float, pacer: Pacer, retry_not_found: bool) -> None:
+    def __init__(self, retries: int, pacer: Pacer, retry_not_found: bool) -> None:
         self.failures: list[QuayAPIError] = []
         self._retries = retries
-        self._timeout = timeout
         self._pacer = pacer
         self._retry_not_found = retry_not_found
 
@@ -223,7 +235,7 @@ class _Tries:
 
     def exhausted(self, _state: RetryCallState) -> bool:
         if isinstance(self.failures[-1], RateLimitedError):
-            return self._pacer.silence() >= self._timeout
+            return self._pacer.patience_exhausted()
         return len(self._counted()) > self._retries
 
     def wait(self, _state: RetryCallState) -> float:
@@ -232,13 +244,15 @@ class _Tries:
             return 0.0  # the pacer holds everybody back, this request too
         if isinstance(error, TransportError) and len(self._counted()) == 1:
             return 0.0  # most likely a connection that the server had closed: 1,000 requests, 5 s
-        backoff = min(_MAX_WAIT, _FIRST_WAIT * 2.0 ** (len(self._counted()) - 1))
+        doublings = min(_MAX_DOUBLINGS, len(self._counted()) - 1)
+        backoff = min(_MAX_WAIT, _FIRST_WAIT * 2.0**doublings)
         wanted = min(MAX_PAUSE, error.retry_after or 0.0)
         from random import uniform
 
         return max(wanted, backoff * uniform(0.5, 1.0))  # noqa: S311 - no secret
 
-    def summary(self, subject: str, error: QuayAPIError) -> QuayAPIError:
+    def summary(self, subject: str) -> QuayAPIError:
+        error = self.failures[-1]
         reasons = Counter(str(failure) for failure in self.failures)
         text = f"{subject}: {error}"
         if len(self.failures) > 1:

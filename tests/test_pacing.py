@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from quaycache.errors import Cancelled
-from quaycache.pacing import MAX_PAUSE, Pacer
+from quaycache.pacing import MAX_PAUSE, Pacer, PatienceExhaustedError
 
 
 @dataclass
@@ -161,10 +161,21 @@ def pause_after(pacer: Pacer, clock: Clock, retry_after: float | None) -> float:
     return pacer.reserve().at - clock.now
 
 
-def test_retry_after_is_taken_and_capped(clock: Clock) -> None:
-    for wanted, pause in [(2.0, 2.0), (0.0, 0.0), (1e9, MAX_PAUSE)]:
+def test_retry_after_is_taken_between_our_own_pause_and_a_maximum(clock: Clock) -> None:
+    for wanted, pause in [(2.0, 2.0), (0.0, 0.25), (1e9, MAX_PAUSE)]:
         pacer = Pacer(clock=clock, jitter=lambda: 1.0)
         assert pause_after(pacer, clock, wanted) == pytest.approx(pause)
+
+
+@pytest.mark.parametrize("retry_after", [None, 0.0, 1.0])
+def test_pauses_grow_whatever_the_server_asks_for(clock: Clock, retry_after: float | None) -> None:
+    pacer = Pacer(clock=clock, jitter=lambda: 1.0)
+    pauses = []
+    for _ in range(2000):
+        pauses.append(round(pause_after(pacer, clock, retry_after), 3))
+        clock.now += pauses[-1] + 1
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 30
 
 
 def test_own_pauses_double_until_something_succeeds(clock: Clock) -> None:
@@ -172,7 +183,7 @@ def test_own_pauses_double_until_something_succeeds(clock: Clock) -> None:
     pauses = []
     for _ in range(9):
         pauses.append(pause_after(pacer, clock, None))
-        clock.now += pauses[-1] + 10  # past the slot that the look reserved
+        clock.now += pauses[-1] + 1  # past the slot that the look reserved
     assert pauses == pytest.approx([0.25, 0.5, 1, 2, 4, 8, 16, 30, 30])
     pacer.succeeded()
     assert pause_after(pacer, clock, None) == pytest.approx(0.25)
@@ -181,8 +192,8 @@ def test_own_pauses_double_until_something_succeeds(clock: Clock) -> None:
 def test_refusals_without_a_success_between_do_not_halve_again(clock: Clock) -> None:
     pacer = Pacer(clock=clock, jitter=lambda: 1.0)
     for _ in range(5):
-        pause_after(pacer, clock, None)
-        clock.now += 100
+        pause = pause_after(pacer, clock, None)
+        clock.now += pause + 1
     clock.now += 1000
     first, second = pacer.reserve(), pacer.reserve()
     assert second.at - first.at < 0.2
@@ -206,15 +217,47 @@ def test_slots_reserved_before_a_refusal_are_void(clock: Clock) -> None:
     assert not pacer.holds(waiting)
 
 
-def test_silence_is_counted_from_the_last_success(clock: Clock) -> None:
+@pytest.mark.parametrize("idle", [0.0, 3600.0])
+def test_silence_begins_with_the_first_refusal_since_the_last_success(
+    clock: Clock, idle: float
+) -> None:
     pacer = Pacer(clock=clock)
-    assert pacer.silence() == 0
     pacer.reserve()
-    clock.now += 5
-    assert pacer.silence() == 5
     pacer.succeeded()
-    clock.now += 2
-    assert pacer.silence() == 2
+    clock.now += idle
+    assert pacer.silence() == 0
+    pause = pause_after(pacer, clock, None)
+    clock.now += pause
+    assert pacer.silence() == pytest.approx(pause)
+    pacer.succeeded()
+    assert pacer.silence() == 0
+
+
+def test_patience_ends_while_a_pause_is_under_way_and_one_request_may_try_after_it(
+    clock: Clock,
+) -> None:
+    pacer = Pacer(patience=1.0, clock=clock, jitter=lambda: 1.0)
+    cancelled = threading.Event()
+    for _ in range(3):
+        pause = pause_after(pacer, clock, None)
+        clock.now += pause + 0.01
+        assert not pacer.patience_exhausted()
+    pacer.refused(pacer.acquire(cancelled), None)
+    with pytest.raises(PatienceExhaustedError):
+        pacer.acquire(cancelled)
+    clock.now += MAX_PAUSE
+    assert pacer.acquire(cancelled) == clock.now
+
+
+def test_patience_is_whole_again_after_a_time_without_requests(clock: Clock) -> None:
+    pacer = Pacer(patience=1.0, clock=clock, jitter=lambda: 1.0)
+    for _ in range(10):
+        pause = pause_after(pacer, clock, None)
+        clock.now += pause
+    assert pacer.silence() > 1
+    clock.now += 3600
+    assert pause_after(pacer, clock, None) == pytest.approx(0.25)
+    assert not pacer.patience_exhausted()
 
 
 def test_waiting_ends_with_the_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -116,6 +117,41 @@ class TestLimits:
         resolution = resolve([QUERY], client=make_client(retries=0))
         assert len(resolution.images) == 5
         assert resolution.stats.usage.rate_limited == 3
+
+    def test_retry_after_of_nothing_still_pauses(
+        self, embedded_quay: EmbeddedQuay, make_client: MakeClient
+    ) -> None:
+        embedded_quay.configure(retry_after="0", faults=[Fault(kind="status", status=429)])
+        with pytest.raises(RateLimitedError, match=r"gave up after \d tries: HTTP 429$"):
+            make_client(timeout=1.5).tag_answer("kolla", "a", "latest")
+        assert embedded_quay.counters().tag <= 5
+
+    def test_all_of_a_run_that_keeps_going_are_given_up_when_the_patience_ends(
+        self, embedded_quay: EmbeddedQuay, make_client: MakeClient
+    ) -> None:
+        embedded_quay.registry.populate("kolla", 100)
+        embedded_quay.configure(
+            retry_after="0", faults=[Fault(kind="status", status=429, endpoint="tag")]
+        )
+        resolution = resolve(
+            [QUERY], client=make_client(timeout=1), max_workers=64, keep_going=True
+        )
+        assert len(resolution.failures) == 100
+        assert all(failure.error.endswith("HTTP 429") for failure in resolution.failures)
+        not_sent = re.compile(r": not sent: the server has refused every request for \d+ s: ")
+        assert any(not_sent.search(failure.error) for failure in resolution.failures)
+        assert embedded_quay.counters().tag <= 200
+
+    def test_a_client_that_was_idle_for_longer_than_its_patience_retries(
+        self, embedded_quay: EmbeddedQuay, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        embedded_quay.registry.push("kolla", "a", "latest")
+        client = make_client(timeout=60)
+        client.tag_answer("kolla", "a", "latest")
+        idle = time.monotonic() + 3600
+        monkeypatch.setattr(client._transport._pacer, "_clock", lambda: idle + time.monotonic())
+        embedded_quay.configure(faults=[Fault(kind="status", status=429, times=1)])
+        assert client.tag_answer("kolla", "a", "latest").tag is not None
 
     def test_503_pauses_and_counts_as_a_failure(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
