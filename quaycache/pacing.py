@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -32,8 +33,10 @@ _MAX_DOUBLINGS: Final = 10
 # measured to halve; this is what Quay grants an address over HTTP/1.1.
 _MIN_FIRST_RATE: Final = 5.0
 _MIN_RATE: Final = 0.2
-# Seconds: a burst that is shorter says nothing of a rate.
-_SHORTEST_MEASURE: Final = 0.25
+# Seconds over which the rate of what was sent is measured. A shorter burst counts as the minimum:
+# it says nothing about a rate.
+_MAX_MEASURE: Final = 2.0
+_MIN_MEASURE: Final = 0.25
 # Seconds without a request: what the server refused before says nothing of what it would do now.
 _IDLE: Final = 5.0
 # After a halving, the rate is back where it was after this many seconds.
@@ -91,8 +94,7 @@ class Pacer:
         self._refused_at = float("-inf")
         self._rate: float | None = None
         self._rate_since = 0.0
-        self._began: float | None = None
-        self._sent = 0
+        self._sent: deque[float] = deque()
         self._fruitless = 0
         self._refused_since: float | None = None
         self._pause_ends = self._busy_until = float("-inf")
@@ -118,16 +120,16 @@ class Pacer:
         """The next free moment to send at."""
         with self._lock:
             now = self._clock()
-            if self._began is None:
-                self._began = now
             if now - self._busy_until > _IDLE:
                 self._forget_refusals()
-            self._sent += 1
             at = max(now, self._next_slot)
             rate = self._rate_at(at)
             if rate is not None:
                 self._next_slot = at + 1 / rate
             self._busy_until = max(self._busy_until, at)
+            self._sent.append(at)
+            while self._sent[0] <= now - _MAX_MEASURE:
+                self._sent.popleft()
             return Slot(at, self._episode)
 
     def holds(self, slot: Slot) -> bool:
@@ -194,15 +196,21 @@ class Pacer:
         self._fruitless = 0
 
     def _halved(self, now: float) -> float:
-        if self._rate is not None:
-            if self._fruitless:
-                return self._rate  # nothing has left at that rate yet; the pause grows instead
-            return max(_MIN_RATE, (self._rate_at(now) or self._rate) / 2)
-        # What has left, answered or not: to guess too high costs one more refusal, to guess too low
-        # costs the whole climb.
-        began = now if self._began is None else self._began
-        elapsed = max(_SHORTEST_MEASURE, now - began)
-        return max(_MIN_FIRST_RATE, self._sent / elapsed / 2)
+        if self._rate is not None and self._fruitless:
+            return self._rate  # no request has succeeded at that rate; the pause grows instead
+        pace = self._rate_at(now)
+        measured = self._measured(now)
+        if self._rate is None or pace is None or pace > 2 * max(self._rate, measured):
+            # The pace held nothing back. Guessing too high costs one more refusal, guessing too low
+            # costs the whole climb: what has left counts, answered or not.
+            return max(_MIN_FIRST_RATE, measured / 2)
+        return max(_MIN_RATE, pace / 2)
+
+    def _measured(self, now: float) -> float:
+        """Return the requests a second that have left lately."""
+        recent = [at for at in self._sent if now - _MAX_MEASURE < at <= now]
+        began = min(recent, default=now)
+        return len(recent) / max(_MIN_MEASURE, now - began)
 
     def _rate_at(self, moment: float) -> float | None:
         if self._rate is None:

@@ -199,6 +199,36 @@ def test_refusals_without_a_success_between_do_not_halve_again(clock: Clock) -> 
     assert second.at - first.at < 0.2
 
 
+def burst(pacer: Pacer, clock: Clock, requests: int, rate: float) -> float:
+    """Send requests evenly, or later if the pacer says so; return the time of the last."""
+    for _ in range(requests):
+        clock.now = max(clock.now + 1 / rate, pacer.reserve().at)
+    return clock.now
+
+
+@pytest.mark.parametrize("idle", [0.0, 10.0, 3600.0])
+def test_the_first_rate_is_half_of_what_was_sent_lately(clock: Clock, idle: float) -> None:
+    pacer = Pacer(clock=clock, jitter=lambda: 1.0)
+    burst(pacer, clock, 100, rate=640)
+    pacer.succeeded()
+    clock.now += idle
+    pacer.refused(burst(pacer, clock, 300, rate=640), None)
+    first, second = pacer.reserve(), pacer.reserve()
+    assert 1 / (second.at - first.at) == pytest.approx(320, rel=0.1)
+
+
+@pytest.mark.parametrize("idle", [10.0, 3600.0])
+def test_a_rate_that_has_climbed_out_of_reach_is_measured_again(clock: Clock, idle: float) -> None:
+    pacer = Pacer(clock=clock, jitter=lambda: 1.0)
+    pacer.refused(burst(pacer, clock, 300, rate=640), None)
+    clock.now += 1
+    pacer.succeeded()
+    clock.now += idle
+    pacer.refused(burst(pacer, clock, 300, rate=100), None)
+    first, second = pacer.reserve(), pacer.reserve()
+    assert 1 / (second.at - first.at) == pytest.approx(50, rel=0.1)
+
+
 def test_refusals_of_one_burst_are_one_event(clock: Clock) -> None:
     pacer = Pacer(clock=clock, jitter=lambda: 1.0)
     slots = [pacer.reserve() for _ in range(10)]
