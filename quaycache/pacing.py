@@ -8,6 +8,8 @@ saw-tooth; what a pause leaves unused, the server's burst allowance gives back.
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import math
 import threading
 import time
@@ -90,6 +92,7 @@ class Pacer:
         self._jitter = jitter
         self._lock = threading.Lock()
         self._next_slot = 0.0
+        self._released: list[float] = []
         self._episode = 0
         self._refused_at = float("-inf")
         self._rate: float | None = None
@@ -110,9 +113,13 @@ class Pacer:
             if self.patience_exhausted():
                 raise PatienceExhaustedError
             slot = self.reserve()
-            ahead = slot.at - self._clock()
-            if ahead > 0 and cancelled.wait(ahead):
-                raise Cancelled("cancelled")
+            delay = slot.at - self._clock()
+            try:
+                if delay > 0 and cancelled.wait(delay):
+                    raise Cancelled("cancelled")
+            except BaseException:  # Ctrl-C ends the wait, too
+                self.release(slot)
+                raise
             if self.holds(slot):
                 return max(slot.at, self._clock())
 
@@ -122,15 +129,25 @@ class Pacer:
             now = self._clock()
             if now - self._busy_until > _IDLE:
                 self._forget_refusals()
-            at = max(now, self._next_slot)
-            rate = self._rate_at(at)
-            if rate is not None:
-                self._next_slot = at + 1 / rate
+            at = self._take_released(now)
+            if at is None:
+                at = max(now, self._next_slot)
+                rate = self._rate_at(at)
+                if rate is not None:
+                    self._next_slot = at + 1 / rate
             self._busy_until = max(self._busy_until, at)
             self._sent.append(at)
             while self._sent[0] <= now - _MAX_MEASURE:
                 self._sent.popleft()
             return Slot(at, self._episode)
+
+    def release(self, slot: Slot) -> None:
+        """Give back a slot that no request will use, for the next that is reserved."""
+        with self._lock:
+            if self.holds(slot):
+                with contextlib.suppress(ValueError):  # its time may be long over
+                    self._sent.remove(slot.at)
+                heapq.heappush(self._released, slot.at)
 
     def holds(self, slot: Slot) -> bool:
         """Whether a slot is still good: a refusal since it was reserved makes it void."""
@@ -165,6 +182,7 @@ class Pacer:
             self._rate = self._halved(now)
             self._rate_since = self._next_slot = self._pause_ends = now + pause
             self._busy_until = self._pause_ends
+            self._released.clear()
             self._refused_at = now
             self._episode += 1
             self._fruitless += 1
@@ -186,6 +204,13 @@ class Pacer:
         """
         with self._lock:
             return self._clock() < self._pause_ends and self._silence() >= self._patience
+
+    def _take_released(self, now: float) -> float | None:
+        while self._released:
+            at = heapq.heappop(self._released)
+            if at >= now:
+                return at
+        return None
 
     def _silence(self) -> float:
         return 0.0 if self._refused_since is None else self._clock() - self._refused_since

@@ -290,6 +290,46 @@ def test_patience_is_whole_again_after_a_time_without_requests(clock: Clock) -> 
     assert not pacer.patience_exhausted()
 
 
+def test_slots_of_a_cancelled_run_are_given_to_the_next(clock: Clock) -> None:
+    pacer = Pacer(0.001, clock=clock)
+    started = clock.now
+    cancelled = threading.Event()
+
+    def wait_for_a_slot() -> None:
+        with pytest.raises(Cancelled):
+            pacer.acquire(cancelled)
+
+    pacer.acquire(cancelled)
+    threads = [threading.Thread(target=wait_for_a_slot) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    staying = pacer.reserve()
+    while staying.at < started + 31_000:  # all thirty have a slot, and this one is behind them
+        pacer.release(staying)
+        staying = pacer.reserve()
+    cancelled.set()
+    for thread in threads:
+        thread.join()
+    assert staying.at == started + 31_000
+    slots = [pacer.reserve().at - started for _ in range(31)]
+    assert slots == [1000 * n for n in [*range(1, 31), 32]]
+
+
+def test_slots_of_a_cancelled_run_end_with_their_time_and_with_the_next_refusal(
+    clock: Clock,
+) -> None:
+    pacer = Pacer(5, clock=clock, jitter=lambda: 1.0)
+    sent, *waiting = [pacer.reserve() for _ in range(10)]
+    for slot in waiting:
+        pacer.release(slot)
+    clock.now += 0.5
+    assert pacer.reserve().at == pytest.approx(sent.at + 0.6)
+    pacer.refused(sent.at, None)
+    assert pacer.reserve().at == pytest.approx(clock.now + 0.25)
+    pacer.release(waiting[-1])
+    assert pacer.reserve().at > clock.now + 0.25
+
+
 def test_waiting_ends_with_the_run() -> None:
     pacer = Pacer(0.001)
     cancelled = threading.Event()
