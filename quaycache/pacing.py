@@ -25,6 +25,10 @@ LOG = LazyLogger(__name__)
 MAX_PAUSE: Final = 60.0
 """Seconds: the longest pause, whatever a Retry-After asks for."""
 
+MIN_RATE_LIMIT: Final = 0.001
+"""Requests a second. Below it one request waits for longer than anybody would, and threads of a
+large run for longer than the system can count."""
+
 # Seconds. Quay's front end says no wait with its 429, and its buckets refill within 2 to 5 s: what
 # a short pause leaves unused is not lost, and if it was too short the next is twice as long.
 _FIRST_PAUSE: Final = 0.25

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -22,7 +22,7 @@ from quaycache.errors import (
 )
 from quaycache.lazy_logger import LazyLogger
 from quaycache.names import printable
-from quaycache.pacing import MAX_PAUSE, Pacer, PatienceExhaustedError
+from quaycache.pacing import MAX_PAUSE, MIN_RATE_LIMIT, Pacer, PatienceExhaustedError
 from quaycache.payload import parse_error_text, parse_http_date, parse_retry_after
 
 if TYPE_CHECKING:
@@ -84,12 +84,12 @@ class RetryingTransport:
         rate_limit: float | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        if retries < 0:
-            raise SettingsError(f"retries must be 0 or more, not {retries}")
-        if not 0 <= timeout < math.inf:
-            raise SettingsError(f"timeout must be 0 seconds or more, and finite, not {timeout}")
-        if rate_limit is not None and not 0 < rate_limit < math.inf:
-            raise SettingsError(f"rate_limit must be more than 0, and finite, not {rate_limit}")
+        if not _is_number(retries, 0, whole=True):
+            raise SettingsError("retries must be a whole number, 0 or more")
+        if not _is_number(timeout, 0):
+            raise SettingsError("timeout must be 0 seconds or more, and finite")
+        if rate_limit is not None and not _is_number(rate_limit, MIN_RATE_LIMIT):
+            raise SettingsError(f"rate_limit must be {MIN_RATE_LIMIT} or more, and finite")
         self._api_base = api_base
         self._retries = retries
         self._timeout = timeout
@@ -265,6 +265,13 @@ class _Tries:
 
     def _counted(self) -> list[QuayAPIError]:
         return [error for error in self.failures if not isinstance(error, RateLimitedError)]
+
+
+def _is_number(value: object, minimum: float, *, whole: bool = False) -> bool:
+    if not isinstance(value, int if whole else int | float):
+        return False
+    # The greatest float, not infinity: an integer may be too large for arithmetic with floats.
+    return minimum <= value <= sys.float_info.max
 
 
 def checked_at_of(response: Response) -> float | None:

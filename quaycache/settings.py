@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from quaycache.errors import SettingsError
 from quaycache.lazy_pattern import lazy_pattern
 from quaycache.names import printable
+from quaycache.pacing import MIN_RATE_LIMIT
 from quaycache.query import parse_token
 
 if TYPE_CHECKING:
@@ -32,17 +33,20 @@ def parse_duration(text: str) -> float:
 
 
 def parse_rate(text: str) -> float:
-    """Requests a second, more than zero.
+    """Requests a second.
 
     Raises:
-        SettingsError: it is no such number.
+        SettingsError: If *text* is not a finite number, or is less than `MIN_RATE_LIMIT`.
     """
     try:
         rate = float(text)
     except ValueError:
         rate = math.nan
-    if not 0 < rate < math.inf:
-        raise SettingsError(f"'{printable(text, 40)}' is no rate limit: requests a second, over 0")
+    if not MIN_RATE_LIMIT <= rate < math.inf:
+        raise SettingsError(
+            f"'{printable(text, 40)}' is no rate limit: write requests a second,"
+            f" {MIN_RATE_LIMIT} or more"
+        )
     return rate
 
 

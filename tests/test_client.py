@@ -438,8 +438,21 @@ class TestConnections:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"retries": -1}, {"timeout": -1.0}, {"rate_limit": 0.0}, {"rate_limit": float("nan")}],
+    [
+        *({"retries": number} for number in (-1, 1.5, float("nan"), -(10**5000), "3")),
+        *({"timeout": number} for number in (-1.0, float("nan"), float("inf"), 10**5000, "3")),
+        *({"rate_limit": number} for number in (0.0, 1e-11, float("nan"), float("inf"), "3")),
+    ],
 )
 def test_numbers_that_cannot_be_used(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         QuayClient(**wrong)
+
+
+@pytest.mark.parametrize("wide", [{"retries": 10**300}, {"timeout": 1e300}, {"rate_limit": 1e300}])
+def test_numbers_that_are_only_large(
+    embedded_quay: EmbeddedQuay, make_client: MakeClient, wide: dict[str, Any]
+) -> None:
+    embedded_quay.registry.push("kolla", "a", "v1")
+    embedded_quay.configure(faults=[Fault(kind="status", status=429, times=2)])
+    assert make_client(**wide).tag_answer("kolla", "a", "v1").tag is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quaycache.errors import SettingsError
-from quaycache.settings import find_token, parse_duration
+from quaycache.settings import find_token, parse_duration, parse_rate
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,21 @@ def test_duration(text: str, seconds: float) -> None:
 def test_no_duration(text: str) -> None:
     with pytest.raises(SettingsError, match="is no duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(("text", "rate"), [("40", 40), ("0.5", 0.5), ("0.001", 0.001)])
+def test_rate(text: str, rate: float) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "-1", "nan", "inf", "1e-11", "0.0009", "1" * 5000, "0" * 5000],
+)
+def test_no_rate(text: str) -> None:
+    with pytest.raises(SettingsError, match="is no rate limit") as caught:
+        parse_rate(text)
+    assert len(str(caught.value)) < 200
 
 
 def test_token_file_beats_environment(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from quaycache.errors import QuaycacheError, SettingsError
+from quaycache.names import printable
+
+_MAX_DIGITS = 9
 
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
@@ -160,8 +163,10 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     """Converts a whole number between two bounds, both of them allowed."""
 
     def convert(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not low <= int(text[:9]) <= high:
-            raise SettingsError(f"'{text}' is no number from {low} to {high}")
+        # Python refuses to convert thousands of digits.
+        is_number = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+        if not is_number or not low <= int(text) <= high:
+            raise SettingsError(f"'{printable(text, 40)}' is no number from {low} to {high}")
         return int(text)
 
     return convert
