@@ -101,6 +101,25 @@ def no_status(served: Served, _: int) -> None:
     served.tls.sendall(frame.serialize())
 
 
+def status_of(value: bytes) -> Callable[[Served, int], None]:
+    def serve(served: Served, _: int) -> None:
+        length = bytes([127, len(value) - 127]) if len(value) >= 127 else bytes([len(value)])
+        frame = HeadersFrame(
+            served.stream, b"\x08" + length + value, flags=["END_HEADERS", "END_STREAM"]
+        )
+        served.tls.sendall(frame.serialize())
+
+    return serve
+
+
+@pytest.mark.parametrize("status", [b"2_0_0", b"+200", b"-500", b"200.0", b"", b"20", b"9" * 200])
+def test_a_status_that_is_no_status_is_one_error(attacked: Attack, status: bytes) -> None:
+    _, client = attacked(status_of(status))
+    with pytest.raises(TransportError, match=r"the connection to 127.0.0.1:\d+ broke: ") as caught:
+        client.tag_answer("kolla", "a", "v1")
+    assert len(str(caught.value)) < 200
+
+
 def no_frames(served: Served, _: int) -> None:
     flood(served, b"HTTP/1.1 200 OK\r\n\r\n")
 

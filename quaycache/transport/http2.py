@@ -272,7 +272,7 @@ class Http2Connection:
                     self._h2.acknowledge_received_data(event.flow_controlled_length or 0, stream)
                 elif isinstance(event, h2.events.ResponseReceived):
                     fields = {bytes(name).lower(): bytes(value) for name, value in event.headers}
-                    status = int(fields.pop(b":status"))
+                    status = _status(fields.pop(b":status"))
                 elif isinstance(event, h2.events.StreamEnded):
                     self._flush(tls)
                     return status, fields, b"".join(chunks)
@@ -307,6 +307,12 @@ class Http2Connection:
 def _header(field: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
     """A header; a secret one is kept in no table, and in no log of hpack's (RFC 7541, 7.1.3)."""
     return NeverIndexedHeaderTuple(*field) if field[0] == b"authorization" else field
+
+
+def _status(value: bytes) -> int:
+    if len(value) != 3 or not value.isdigit():
+        raise ConnectionEndedError("an invalid status")
+    return int(value)
 
 
 def _name(code: h2.errors.ErrorCodes | int | None) -> str:
