@@ -6,10 +6,25 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from time import clock_gettime
+from typing import Final, Protocol
 
 from quaycache.errors import Cancelled
 from quaycache.model import Usage
+
+# Linux counts sleep in CLOCK_BOOTTIME alone, macOS in all clocks but CLOCK_UPTIME_RAW.
+_WITH_SLEEP: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_WITHOUT_SLEEP: Final[int] = getattr(time, "CLOCK_UPTIME_RAW", time.CLOCK_MONOTONIC)
+
+
+def steady_seconds() -> float:
+    """Read a clock that nobody sets, and that goes on while the machine sleeps.
+
+    `time.monotonic` stands still then. A sleep counts in whole seconds: two clocks are never read
+    at the same moment, and a run that never slept must not see them differ.
+    """
+    slept = clock_gettime(_WITH_SLEEP) - clock_gettime(_WITHOUT_SLEEP)
+    return time.monotonic() + round(slept)
 
 
 class Abortable(Protocol):
@@ -22,7 +37,8 @@ class Abortable(Protocol):
 class Run:
     """Cancellation, counters and clock of one run. Thread-safe.
 
-    The local clock is read once, in the thread that makes the run: it may be set while it lasts.
+    The local clock is read once, in the thread that makes the run, because it may be set while the
+    run lasts.
 
     Attributes:
         cancelled: set once, by `cancel`; what waits should wait on it.
@@ -31,14 +47,14 @@ class Run:
     def __init__(self) -> None:
         self.cancelled = threading.Event()
         self._began = time.time()
-        self._began_monotonic = time.monotonic()
+        self._began_steady = steady_seconds()
         self._lock = threading.Lock()
         self._under_way: set[Abortable] = set()
         self._counts = dict.fromkeys(Usage._fields, 0)
 
     def now(self) -> float:
-        """The local time, seconds UTC: that of the beginning, and what has passed since."""
-        return self._began + time.monotonic() - self._began_monotonic
+        """Return the local time, seconds UTC: that of the beginning, and what has passed since."""
+        return self._began + steady_seconds() - self._began_steady
 
     def cancel(self) -> None:
         """Abort what is under way and refuse what would begin."""

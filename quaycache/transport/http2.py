@@ -22,6 +22,7 @@ import h2.events
 import h2.settings
 from hpack import NeverIndexedHeaderTuple
 
+from quaycache.run import steady_seconds
 from quaycache.transport import connection
 from quaycache.transport.connection import (
     CONNECT_TIMEOUT,
@@ -125,7 +126,7 @@ class Http2Connection:
         Raises:
             NotHttp2Error, ResumptionFailedError: nothing was sent.
         """
-        started = time.monotonic()
+        started = steady_seconds()
         tls = self._tls or self._connect(run)
         run.count("requests")
         self._requests += 1
@@ -148,7 +149,7 @@ class Http2Connection:
         if self._requests == 1 and not tls.session_reused:
             # With TLS 1.3 it comes after the handshake.
             self._shared.keep(tls.session)
-        self._idle_since = time.monotonic()
+        self._idle_since = steady_seconds()
         return Response(status, fields, body, self._idle_since - started), True
 
     def leased(self) -> None:
@@ -166,7 +167,7 @@ class Http2Connection:
         tls = self._tls
         if tls is None:
             return False
-        if self._ending or time.monotonic() - self._idle_since > KEEPALIVE:
+        if self._ending or steady_seconds() - self._idle_since > KEEPALIVE:
             return True
         late = 0
         try:

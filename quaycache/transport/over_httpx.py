@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from quaycache.names import printable
+from quaycache.run import steady_seconds
 from quaycache.transport import connection
 from quaycache.transport.connection import (
     CONNECT_TIMEOUT,
@@ -76,13 +77,13 @@ class HttpxConnection:
         )
         run.count("requests")
         self._requests += 1
-        started = time.monotonic()
+        started = steady_seconds()
         response = self._http.handle_request(request)
         try:
             body = _read(response)
         finally:
             response.close()
-        elapsed = time.monotonic() - started
+        elapsed = steady_seconds() - started
         fields = {name.lower(): value for name, value in response.headers.raw}
         over_http2 = response.extensions.get("http_version") != b"HTTP/1.1"
         return Response(response.status_code, fields, body, elapsed), over_http2
