@@ -31,7 +31,7 @@ class Abortable(Protocol):
     """Work that blocks a thread, and that another thread can end."""
 
     def abort(self) -> None:
-        """End it at once; harmless when it has ended already."""
+        """Have it end at once, without waiting for its end."""
 
 
 class Run:
@@ -59,14 +59,14 @@ class Run:
     def cancel(self) -> None:
         """Abort what is under way and refuse what would begin."""
         self.cancelled.set()
+        # Within the lock: a connection whose request has ended may carry another run's next.
         with self._lock:
-            under_way = list(self._under_way)
-        for work in under_way:
-            work.abort()
+            for work in self._under_way:
+                work.abort()
 
     @contextmanager
     def abortable(self, work: Abortable) -> Iterator[None]:
-        """Let `cancel` abort `work` while the body runs.
+        """Let `cancel` abort `work` while the body runs, and never after it.
 
         Raises:
             Cancelled: the run was cancelled before the body began.
