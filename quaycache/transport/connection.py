@@ -63,7 +63,7 @@ class Connection(Protocol):
 
     @property
     def used_up(self) -> bool:
-        """Whether the server has ended it, or is about to."""
+        """Whether it takes no further request: the server ends it, or it was aborted."""
 
     def has_ended(self) -> bool:
         """Whether it broke while it was idle."""

@@ -160,7 +160,8 @@ class Http2Connection:
     def used_up(self) -> bool:
         """As `Connection.used_up`."""
         takes_no_more = self._h2.remote_settings.max_concurrent_streams == 0
-        return self._ending or takes_no_more or self._requests >= MAX_REQUESTS
+        is_spent = self._ending or takes_no_more or self._requests >= MAX_REQUESTS
+        return is_spent or self._aborted
 
     def has_ended(self) -> bool:
         """As `Connection.has_ended`."""

@@ -95,7 +95,7 @@ class HttpxConnection:
     @property
     def used_up(self) -> bool:
         """As `Connection.used_up`."""
-        return self._requests >= MAX_REQUESTS
+        return self._aborted or self._requests >= MAX_REQUESTS
 
     def has_ended(self) -> bool:
         """As `Connection.has_ended`: the server sent something, that it closes, most likely.

@@ -28,6 +28,10 @@ MAX_HTTP1_IN_FLIGHT: Final = 4
 """Quay closes an HTTP/1.1 connection after each request and allows an address 5 a second."""
 
 
+# Seconds between two looks for requests that are past their deadline.
+_WATCH_INTERVAL: Final = 1.0
+
+
 class Transport:
     """A pool of leased connections to one API. Thread-safe.
 
@@ -52,12 +56,14 @@ class Transport:
         self._ssl_context = ssl_context or environment_ssl_context()
         self._tls: Tls | None = None
         self._directly = self._proxy is None and api_base.scheme == "https"
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._watching = threading.Condition(lock)
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self._limit: int | None = None
         self._watched = False
-        self._closed = threading.Event()
+        self._closed = False
 
     def get(
         self, target: str, headers: list[tuple[bytes, bytes]], run: Run, *, fresh: bool = False
@@ -100,9 +106,10 @@ class Transport:
 
     def close(self) -> None:
         """Close the idle connections, and those in use as they come back."""
-        self._closed.set()
         with self._changed:
+            self._closed = True
             idle, self._idle = self._idle, []
+            self._watching.notify()
         for connection in idle:
             connection.close()
 
@@ -148,22 +155,24 @@ class Transport:
     def _give_back(self, connection: Connection, healthy: bool) -> None:
         with self._changed:
             self._busy.discard(connection)
-            keep = healthy and not connection.used_up and not self._closed.is_set()
+            keep = healthy and not connection.used_up and not self._closed
             if keep:
                 self._idle.append(connection)
             self._changed.notify()
+            if self._closed:
+                self._watching.notify()
         if not keep:
             connection.close()
 
     def _watch(self) -> None:
         """Cut what is past its deadline, as long as anything is under way."""
-        while True:
-            self._closed.wait(1.0)
-            now = time.monotonic()
-            with self._changed:
-                late = [connection for connection in self._busy if connection.deadline < now]
-                if not self._busy:
-                    self._watched = False
-                    return
-            for connection in late:
-                connection.expire()
+        with self._changed:
+            self._watching.wait(_WATCH_INTERVAL)
+            while self._busy:
+                now = time.monotonic()
+                # Within the lock: a connection whose request has ended may carry the next.
+                for connection in self._busy:
+                    if connection.deadline < now:
+                        connection.expire()
+                self._watching.wait(_WATCH_INTERVAL)
+            self._watched = False
