@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,9 +29,11 @@ from quaycache import (
     resolve,
 )
 from quaycache.bound_client import BoundQuayClient
+from quaycache.errors import Cancelled
 from quaycache.model import Listed
 from quaycache.run import Run
 from quaycache.testing import EmbeddedQuay, Fault
+from tests.conftest import HANG_GUARD
 
 MakeClient = Callable[..., QuayClient]
 
@@ -434,6 +437,36 @@ class TestConnections:
         embedded_quay.configure(http2=False)
         assert len(names(client)) == 3
         assert client.tag_answer("kolla", "r0", "latest").tag is not None
+
+    def test_no_more_than_four_over_http1_at_once_from_the_first_request_on(
+        self, embedded_quay: EmbeddedQuay, client: QuayClient
+    ) -> None:
+        embedded_quay.registry.populate("kolla", 32)
+        embedded_quay.configure(http2=False, latency=0.1)
+        queries = [f"quay://kolla/repository-{number:05d}:latest" for number in range(32)]
+        assert len(resolve(queries, client=client, max_workers=32).images) == 32
+        assert embedded_quay.counters().peak_in_flight <= 4
+
+    def test_32_over_http2_at_once_from_the_first_request_on(
+        self, embedded_quay: EmbeddedQuay, client: QuayClient
+    ) -> None:
+        embedded_quay.configure(faults=[Fault(kind="hang")])
+        run = Run()
+        bound = client.bound(run)
+
+        def ask() -> None:
+            with pytest.raises(Cancelled):
+                bound.tag_answer("kolla", "a", "v1")
+
+        threads = [threading.Thread(target=ask) for _ in range(32)]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + HANG_GUARD
+        while embedded_quay.counters().peak_in_flight < 32:
+            assert time.monotonic() < until
+        run.cancel()
+        for thread in threads:
+            thread.join()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from quaycache import QuayClient, SettingsError, TransportError, resolve
 from quaycache.testing import EmbeddedQuay
 from tests.connect_proxy import ConnectProxy
+from tests.plain_server import PlainServer
 
 
 @pytest.fixture
@@ -49,6 +50,25 @@ def test_no_proxy_is_left_alone(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert ask(quay) == 5
     assert proxy.asked == []
+
+
+def test_no_more_than_four_over_http1_at_once_through_a_proxy(
+    quay: EmbeddedQuay, proxy: ConnectProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quay.registry.populate("named", 32)
+    quay.configure(http2=False, latency=0.1)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    queries = [f"quay://named/repository-{number:05d}:latest" for number in range(32)]
+    with QuayClient(api_url=quay.url, retries=0) as client:
+        assert len(resolve(queries, client=client, max_workers=32).images) == 32
+    assert quay.counters().peak_in_flight <= 4
+
+
+def test_no_more_than_four_over_plain_http_at_once() -> None:
+    with PlainServer() as server, QuayClient(api_url=server.url, retries=0) as client:
+        queries = [f"quay://kolla/{letter}:v1" for letter in "abcdefghijklmnop"]
+        assert resolve(queries, client=client, max_workers=16).images == ()
+    assert server.peak == 4
 
 
 def test_proxy_that_refuses(quay: EmbeddedQuay, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,13 +29,13 @@ class Connection:
         self.was_cut = False
         self.closed = False
 
-    def get(self, *_: object) -> tuple[Response, bool]:
+    def get(self, *_: object) -> Response:
         self.was_cut = False
         self.asked.release()
         assert self.answers.acquire(timeout=HANG)
         if self.was_cut:
             raise ConnectionResetError
-        return Response(200, {}, b"", 0.0), True
+        return Response(200, {}, b"", 0.0)
 
     def leased(self) -> None:
         self.deadline = float("inf")

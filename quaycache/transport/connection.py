@@ -53,10 +53,8 @@ class Connection(Protocol):
 
     deadline: float
 
-    def get(
-        self, target: str, headers: list[tuple[bytes, bytes]], run: Run
-    ) -> tuple[Response, bool]:
-        """The answer, and whether it came over HTTP/2. Any exception means that there is none."""
+    def get(self, target: str, headers: list[tuple[bytes, bytes]], run: Run) -> Response:
+        """Send one request and return the answer. Any exception means that there is none."""
 
     def leased(self) -> None:
         """Note that a request is about to begin: its deadline counts from now."""
@@ -82,7 +80,7 @@ class Connection(Protocol):
 
 
 class NotHttp2Error(Exception):
-    """The server speaks HTTP/1.1 only; nothing was sent to it."""
+    """The server chose HTTP/1.1, which was not asked for; nothing was sent to it."""
 
 
 class ResumptionFailedError(Exception):

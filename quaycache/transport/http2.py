@@ -118,9 +118,7 @@ class Http2Connection:
         self._aborted = False
         self._expired = False
 
-    def get(
-        self, target: str, headers: list[tuple[bytes, bytes]], run: Run
-    ) -> tuple[Response, bool]:
+    def get(self, target: str, headers: list[tuple[bytes, bytes]], run: Run) -> Response:
         """As `Connection.get`.
 
         Raises:
@@ -150,7 +148,7 @@ class Http2Connection:
             # With TLS 1.3 it comes after the handshake.
             self._shared.keep(tls.session)
         self._idle_since = steady_seconds()
-        return Response(status, fields, body, self._idle_since - started), True
+        return Response(status, fields, body, self._idle_since - started)
 
     def leased(self) -> None:
         """As `Connection.leased`."""

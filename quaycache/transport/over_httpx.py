@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -18,6 +18,7 @@ from quaycache.transport.connection import (
     MAX_BODY,
     MAX_REQUESTS,
     READ_TIMEOUT,
+    NotHttp2Error,
     Response,
 )
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     import ssl
 
     from quaycache.run import Run
+
+# The names that httpcore gives to the end of a handshake with the server, through either proxy.
+_HANDSHAKES_WITH_SERVER: Final = ("proxy.start_tls.complete", "socks.start_tls.complete")
 
 _TIMEOUTS = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT).as_dict()
 
@@ -36,10 +40,19 @@ class HttpxConnection:
         origin: ``scheme://host:port``.
         ssl_context: how to verify the server.
         proxy: None means none.
+        http2_only: whether to refuse to speak HTTP/1.1 with the server.
     """
 
-    def __init__(self, origin: str, ssl_context: ssl.SSLContext, proxy: httpx.Proxy | None) -> None:
+    def __init__(
+        self,
+        origin: str,
+        ssl_context: ssl.SSLContext,
+        proxy: httpx.Proxy | None,
+        *,
+        http2_only: bool,
+    ) -> None:
         self._origin = origin
+        self._http2_only = http2_only
         self._http = httpx.HTTPTransport(
             verify=ssl_context,
             http1=True,
@@ -55,10 +68,12 @@ class HttpxConnection:
         self._aborted = False
         self._expired = False
 
-    def get(
-        self, target: str, headers: list[tuple[bytes, bytes]], run: Run
-    ) -> tuple[Response, bool]:
-        """As `Connection.get`."""
+    def get(self, target: str, headers: list[tuple[bytes, bytes]], run: Run) -> Response:
+        """As `Connection.get`.
+
+        Raises:
+            NotHttp2Error: If only HTTP/2 is wanted; nothing was sent.
+        """
 
         def trace(name: str, info: dict[str, Any]) -> None:
             # Through a proxy, and for TLS, the stream of the later stage replaces the earlier.
@@ -68,6 +83,8 @@ class HttpxConnection:
                 self._stream = info["return_value"]
                 if self._aborted:
                     self._cut()
+                if self._http2_only and name in _HANDSHAKES_WITH_SERVER:
+                    self._require_http2()
 
         request = httpx.Request(
             "GET",
@@ -85,8 +102,7 @@ class HttpxConnection:
             response.close()
         elapsed = steady_seconds() - started
         fields = {name.lower(): value for name, value in response.headers.raw}
-        over_http2 = response.extensions.get("http_version") != b"HTTP/1.1"
-        return Response(response.status_code, fields, body, elapsed), over_http2
+        return Response(response.status_code, fields, body, elapsed)
 
     def leased(self) -> None:
         """As `Connection.leased`."""
@@ -131,6 +147,13 @@ class HttpxConnection:
         if isinstance(error, httpx.TimeoutException):
             return connection.silent(host)
         return connection.broken(error, host)
+
+    def _require_http2(self) -> None:
+        tls = self._stream.get_extra_info("ssl_object")
+        if tls.selected_alpn_protocol() != "h2":
+            # httpcore does not know it yet, and would not close it.
+            self._stream.close()
+            raise NotHttp2Error
 
     def _cut(self) -> None:
         # Closing the client does not wake a thread that reads; shutting the socket down does.

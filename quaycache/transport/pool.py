@@ -61,7 +61,7 @@ class Transport:
         self._watching = threading.Condition(lock)
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
-        self._limit: int | None = None
+        self._limit = MAX_HTTP1_IN_FLIGHT if api_base.scheme == "http" else None
         self._watched = False
         self._closed = False
 
@@ -81,28 +81,41 @@ class Transport:
             MalformedResponseError: the body is larger than `MAX_BODY`.
             Cancelled: the run was cancelled.
         """
-        connection = self._lease(run, fresh)
+        # Nothing is sent on a connection that cannot resume a session, or that turns out to speak
+        # HTTP/1.1. The first of each kind changes how the next is made.
+        for wants_new in (fresh, True, True):
+            response = self._send(self._lease(run, wants_new), target, headers, run)
+            if response is not None:
+                return response
+        raise TransportError(f"three handshakes with {self._host} in a row were of no use")
+
+    def _send(
+        self,
+        connection: Connection,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        run: Run,
+    ) -> Response | None:
+        """Return the answer; None if nothing was sent, and another connection may do."""
         healthy = False
         try:
             with run.abortable(connection):
-                response, over_http2 = connection.get(target, headers, run)
+                response = connection.get(target, headers, run)
             healthy = True
+            return response
         except QuaycacheError:
             raise
         except Exception as error:  # hostile frames raise nearly anything
             if run.cancelled.is_set():
                 raise Cancelled("cancelled") from None
-            if not isinstance(error, (NotHttp2Error, ResumptionFailedError)):
-                raise TransportError(connection.describe(error, self._host)) from error
+            if isinstance(error, ResumptionFailedError):
+                return None
             if isinstance(error, NotHttp2Error):
-                self._directly = False
+                self._fall_back_to_http1()
+                return None
+            raise TransportError(connection.describe(error, self._host)) from error
         finally:
             self._give_back(connection, healthy)
-        if not healthy:
-            return self.get(target, headers, run, fresh=True)
-        if not over_http2:
-            self._limit = MAX_HTTP1_IN_FLIGHT
-        return response
 
     def close(self) -> None:
         """Close the idle connections, and those in use as they come back."""
@@ -150,7 +163,19 @@ class Transport:
         from quaycache.transport.over_httpx import HttpxConnection
 
         origin = f"{self._api_base.scheme}://{self._api_base.registry}"
-        return HttpxConnection(origin, self._ssl_context, self._proxy)
+        return HttpxConnection(
+            origin, self._ssl_context, self._proxy, http2_only=self._limit is None
+        )
+
+    def _fall_back_to_http1(self) -> None:
+        """Speak HTTP/1.1 from now on, on few connections.
+
+        Nothing has been sent on the connection that shows it. So the limit holds from the first
+        request on, however many connections have been made at the same time.
+        """
+        with self._changed:
+            self._directly = False
+            self._limit = MAX_HTTP1_IN_FLIGHT
 
     def _give_back(self, connection: Connection, healthy: bool) -> None:
         with self._changed:
