@@ -193,7 +193,7 @@ class Pacer:
             rate = self._rate
         LOG.info("the server refused: pausing %.1f s, then %.1f requests/s", pause, rate)
 
-    def silence(self) -> float:
+    def refused_seconds(self) -> float:
         """Seconds since the first refusal after which no request has succeeded; 0 without one.
 
         Time in which nobody asks does not count: after it, the next refusal is the first again.

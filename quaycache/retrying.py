@@ -1,7 +1,8 @@
-"""One request until it is answered or given up: status -> error, tenacity's policy over both."""
+"""One request until it is answered or given up: status -> error, and what is tried again when."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections import Counter
@@ -27,7 +28,7 @@ from quaycache.payload import parse_error_text, parse_http_date, parse_retry_aft
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from tenacity import RetryCallState
 
@@ -45,8 +46,8 @@ _MAX_WAIT: Final = 10.0
 # The exponent beyond which a wait is at its maximum anyway.
 _MAX_DOUBLINGS: Final = 10
 
-# A user who sees nothing for longer wonders.
-_SILENT_SECONDS: Final = 5.0
+# Seconds without progress after which the user is told why.
+_WARN_AFTER: Final = 5.0
 
 _ERRORS: Final[dict[int, type[QuayAPIError]]] = {
     400: BadRequestError,
@@ -58,21 +59,21 @@ _ERRORS: Final[dict[int, type[QuayAPIError]]] = {
 
 
 class RetryingTransport:
-    """A `Transport` that paces, repeats what is worth repeating, and raises on any status but 200.
+    """A `Transport` that paces requests, repeats them, and raises on any status but 200.
 
     Thread-safe. Nothing is imported or opened before the first request.
 
     Args:
         api_base: where to connect.
-        retries: how often one request is repeated after a failure that may pass. Refusals with
-            429 do not count: they are repeated until `timeout`.
+        retries: how often one request is repeated after a failure that may be temporary. Refusals
+            with 429 do not count: they are repeated until `timeout`.
         timeout: seconds for which the server may refuse every request, with 429 or 503, before
             the requests that wait are given up.
         rate_limit: requests a second over all threads; None means as fast as the server takes.
         ssl_context: how to verify the server; None means the environment's authorities.
 
     Raises:
-        SettingsError: a number cannot be used.
+        SettingsError: If a number is out of bounds.
     """
 
     def __init__(
@@ -109,30 +110,52 @@ class RetryingTransport:
         subject: str,
         retry_not_found: bool = False,
     ) -> Response:
-        """The answer with status 200 to one GET.
+        """Return the answer with status 200 to one GET.
 
         Args:
             target: path and query, percent-encoded.
-            headers: beside Host.
+            headers: all but Host.
             run: counts what is sent, and can cancel it.
             subject: what the request is about, for messages.
-            retry_not_found: whether a 404 may pass: a replica that lags does not know a new
+            retry_not_found: whether to retry a 404, because a lagging replica may not know a new
                 repository yet.
 
         Raises:
-            QuayAPIError: the answer was another, or there was none; the message says how often
-                it was tried, and why each time.
-            Cancelled: the run was cancelled.
+            QuayAPIError: If there is no such answer; the message says how often the request was
+                tried, and why each attempt failed.
+            Cancelled: If the run is cancelled.
         """
-        transport = self._open()
-        tries = _Tries(self._retries, self._pacer, retry_not_found)
+        policy = _RetryPolicy(self._retries, self._pacer, retry_not_found)
+        outcomes = self._outcomes(target, headers, run, subject, policy)
+        try:
+            outcome = next(outcomes)
+            if isinstance(outcome, QuayAPIError):
+                outcome = _retry(outcome, outcomes, policy, run)
+        except PatienceExhaustedError:
+            outcome = self._last_refusal
+        if not isinstance(outcome, QuayAPIError):
+            return outcome
+        if run.cancelled.is_set():
+            raise Cancelled("cancelled")
+        error = policy.summary(subject) if policy.failures else self._not_sent(subject)
+        raise error from error.__cause__
 
-        def attempt() -> Response:
+    def _outcomes(
+        self,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        run: Run,
+        subject: str,
+        policy: _RetryPolicy,
+    ) -> Iterator[Response | QuayAPIError]:
+        """Yield what came of one attempt after another, each made when its outcome is asked for."""
+        transport = self._open()
+        while True:
             sent_at = self._pacer.acquire(run.cancelled)
-            if tries.failures:
+            if policy.failures:
                 run.count("retries")
             try:
-                response = transport.get(target, headers, run, fresh=tries.broke())
+                response = transport.get(target, headers, run, fresh=policy.connection_failed())
                 if response.status != 200:
                     raise _status_error(response)
             except QuayAPIError as error:
@@ -142,59 +165,29 @@ class RetryingTransport:
                 if error.status == 429:
                     run.count("rate_limited")
                     self._warn_of_refusals()
-                tries.failures.append(error)
+                policy.failures.append(error)
                 LOG.debug("%s: %s", subject, error)
-                raise
-            self._pacer.succeeded()
-            return response
-
-        try:
-            try:
-                return attempt()
-            except QuayAPIError as error:
-                return self._again(attempt, error, tries, run)
-        except (QuayAPIError, PatienceExhaustedError):
-            if run.cancelled.is_set():
-                raise Cancelled("cancelled") from None
-            failure = tries.summary(subject) if tries.failures else self._not_sent(subject)
-            raise failure from failure.__cause__
-
-    def _again(
-        self, attempt: Callable[[], Response], failure: QuayAPIError, tries: _Tries, run: Run
-    ) -> Response:
-        """Repeat what has failed once, as long as it is worth it."""
-        import tenacity  # imports asyncio; and most requests do not fail
-
-        failures = [failure]
-
-        def attempt_again() -> Response:
-            if failures:
-                raise failures.pop()
-            return attempt()
-
-        return tenacity.Retrying(
-            retry=tries.may_pass,
-            wait=tries.wait,
-            stop=lambda state: run.cancelled.is_set() or tries.exhausted(state),
-            sleep=tenacity.sleep_using_event(run.cancelled),
-            reraise=True,
-        )(attempt_again)
+                yield error
+            else:
+                self._pacer.succeeded()
+                yield response
 
     def _not_sent(self, subject: str) -> QuayAPIError:
         """Return the error for a request that was given up before its first attempt."""
         return self._last_refusal.with_message(
             f"{subject}: not sent: the server has refused every request"
-            f" for {self._pacer.silence():.0f} s: {self._last_refusal}"
+            f" for {self._pacer.refused_seconds():.0f} s: {self._last_refusal}"
         )
 
     def _warn_of_refusals(self) -> None:
         """Explain once why nothing seems to happen."""
-        if self._pacer.silence() > _SILENT_SECONDS and not self._warned:
+        seconds = self._pacer.refused_seconds()
+        if seconds > _WARN_AFTER and not self._warned:
             self._warned = True
             LOG.warning(
                 "%s has refused every request for %.0f s; quaycache gives up after %.0f s",
                 self._api_base.registry,
-                self._pacer.silence(),
+                seconds,
                 self._timeout,
             )
 
@@ -208,14 +201,18 @@ class RetryingTransport:
     def _open(self) -> Transport:
         with self._lock:
             if self._transport is None:
-                from quaycache.transport import Transport  # ssl, for those who ask something
+                from quaycache.transport import Transport  # imports ssl: only if something is sent
 
                 self._transport = Transport(self._api_base, ssl_context=self._ssl_context)
             return self._transport
 
 
-class _Tries:
-    """The policy for one request, in the shape of tenacity's callbacks."""
+class _RetryPolicy:
+    """Which failures of one request are retried, and when; in the shape of tenacity's callbacks.
+
+    Attributes:
+        failures: of all attempts so far.
+    """
 
     def __init__(self, retries: int, pacer: Pacer, retry_not_found: bool) -> None:
         self.failures: list[QuayAPIError] = []
@@ -223,48 +220,76 @@ class _Tries:
         self._pacer = pacer
         self._retry_not_found = retry_not_found
 
-    def broke(self) -> bool:
-        """Whether the last failure was the connection's."""
+    def connection_failed(self) -> bool:
+        """Return whether the last attempt got no complete answer."""
         return bool(self.failures) and isinstance(self.failures[-1], TransportError)
 
-    def may_pass(self, state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        return isinstance(error, TransportError | ServerError | RateLimitedError) or (
-            isinstance(error, NotFoundError) and self._retry_not_found
+    def is_retryable(self, state: RetryCallState) -> bool:
+        """Return whether the outcome is a failure that may be temporary."""
+        if state.outcome is None or state.outcome.failed:  # cancelled, or out of patience
+            return False
+        outcome = state.outcome.result()
+        return isinstance(outcome, TransportError | ServerError | RateLimitedError) or (
+            isinstance(outcome, NotFoundError) and self._retry_not_found
         )
 
-    def exhausted(self, _state: RetryCallState) -> bool:
+    def out_of_attempts(self, _state: RetryCallState) -> bool:
+        """Return whether the request is to be given up."""
         if isinstance(self.failures[-1], RateLimitedError):
             return self._pacer.patience_exhausted()
         return len(self._counted()) > self._retries
 
-    def wait(self, _state: RetryCallState) -> float:
+    def delay(self, _state: RetryCallState) -> float:
+        """Return the seconds to wait before the next attempt."""
         error = self.failures[-1]
         if error.status in (429, 503):
-            return 0.0  # the pacer holds everybody back, this request too
-        if isinstance(error, TransportError) and len(self._counted()) == 1:
-            return 0.0  # most likely a connection that the server had closed: 1,000 requests, 5 s
-        doublings = min(_MAX_DOUBLINGS, len(self._counted()) - 1)
-        backoff = min(_MAX_WAIT, _FIRST_WAIT * 2.0**doublings)
+            return 0.0  # the pacer holds all requests back, this one too
+        failures = len(self._counted())
+        if isinstance(error, TransportError) and failures == 1:
+            # Most likely the server had closed the connection, after 1,000 requests or 5 s.
+            return 0.0
+        backoff = min(_MAX_WAIT, _FIRST_WAIT * 2.0 ** min(_MAX_DOUBLINGS, failures - 1))
         wanted = min(MAX_PAUSE, error.retry_after or 0.0)
         from random import uniform
 
         return max(wanted, backoff * uniform(0.5, 1.0))  # noqa: S311 - no secret
 
     def summary(self, subject: str) -> QuayAPIError:
+        """Return the last failure, with a message that names all of them."""
         error = self.failures[-1]
+        if len(self.failures) == 1:
+            return error.with_message(f"{subject}: {error}")
         reasons = Counter(str(failure) for failure in self.failures)
-        text = f"{subject}: {error}"
-        if len(self.failures) > 1:
-            each = "; ".join(
-                reason if times in (1, len(self.failures)) else f"{reason} ({times} times)"
-                for reason, times in reasons.items()
-            )
-            text = f"{subject}: gave up after {len(self.failures)} tries: {each}"
-        return error.with_message(text)
+        each = "; ".join(
+            reason if times in (1, len(self.failures)) else f"{reason} ({times} times)"
+            for reason, times in reasons.items()
+        )
+        return error.with_message(f"{subject}: gave up after {len(self.failures)} tries: {each}")
 
     def _counted(self) -> list[QuayAPIError]:
         return [error for error in self.failures if not isinstance(error, RateLimitedError)]
+
+
+def _retry(
+    failure: QuayAPIError,
+    outcomes: Iterator[Response | QuayAPIError],
+    policy: _RetryPolicy,
+    run: Run,
+) -> Response | QuayAPIError:
+    """Return the first outcome that the policy does not retry, or the last that it allows.
+
+    Most requests succeed at once, and tenacity takes as long to import as an answer takes to come.
+    So the first attempt is made without it.
+    """
+    import tenacity
+
+    return tenacity.Retrying(
+        retry=policy.is_retryable,
+        wait=policy.delay,
+        stop=lambda state: run.cancelled.is_set() or policy.out_of_attempts(state),
+        sleep=tenacity.sleep_using_event(run.cancelled),
+        retry_error_callback=lambda _: policy.failures[-1],
+    )(itertools.chain([failure], outcomes).__next__)
 
 
 def _is_number(value: object, minimum: float, *, whole: bool = False) -> bool:
@@ -275,7 +300,11 @@ def _is_number(value: object, minimum: float, *, whole: bool = False) -> bool:
 
 
 def checked_at_of(response: Response) -> float | None:
-    """The earliest moment an answer can be true of, seconds UTC (RFC 9111, section 4.2.3)."""
+    """Return the earliest time at which the server can have made an answer, seconds UTC.
+
+    It is the answer's Date, less the time from the request to the answer (RFC 9111, 4.2.3); None
+    without a Date.
+    """
     date = parse_http_date(response.headers.get(b"date"))
     return None if date is None else date - response.elapsed
 

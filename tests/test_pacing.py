@@ -248,19 +248,19 @@ def test_slots_reserved_before_a_refusal_are_void(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("idle", [0.0, 3600.0])
-def test_silence_begins_with_the_first_refusal_since_the_last_success(
+def test_refused_seconds_begin_with_the_first_refusal_since_the_last_success(
     clock: Clock, idle: float
 ) -> None:
     pacer = Pacer(clock=clock)
     pacer.reserve()
     pacer.succeeded()
     clock.now += idle
-    assert pacer.silence() == 0
+    assert pacer.refused_seconds() == 0
     pause = pause_after(pacer, clock, None)
     clock.now += pause
-    assert pacer.silence() == pytest.approx(pause)
+    assert pacer.refused_seconds() == pytest.approx(pause)
     pacer.succeeded()
-    assert pacer.silence() == 0
+    assert pacer.refused_seconds() == 0
 
 
 def test_patience_ends_while_a_pause_is_under_way_and_one_request_may_try_after_it(
@@ -284,7 +284,7 @@ def test_patience_is_whole_again_after_a_time_without_requests(clock: Clock) -> 
     for _ in range(10):
         pause = pause_after(pacer, clock, None)
         clock.now += pause
-    assert pacer.silence() > 1
+    assert pacer.refused_seconds() > 1
     clock.now += 3600
     assert pause_after(pacer, clock, None) == pytest.approx(0.25)
     assert not pacer.patience_exhausted()
