@@ -6,11 +6,11 @@
     ├── QueryError                  a quay:// URI is wrong (a ValueError too)
     ├── SettingsError               an option or its value is wrong (a ValueError too)
     ├── MissingExtraError           an optional dependency is not installed
-    ├── StoreError                  the cache cannot be tidied: it is in use, or not accessible
+    ├── StoreError                  the cache cannot be maintained: in use, or not accessible
     ├── Cancelled                   this run was cancelled while a request was under way
-    └── QuayAPIError                the server, or the way to it
+    └── QuayAPIError                the server, or the connection to it
         ├── TransportError          no complete answer: network, TLS, protocol, timeout
-        ├── MalformedResponseError  an answer that is not what the API promises
+        ├── MalformedResponseError  an answer that the API does not allow
         ├── UnexpectedStatusError   a status that the API does not use: a redirect, 405, ...
         ├── BadRequestError         400
         ├── AuthenticationError     401, or a token that the server silently ignored
@@ -18,12 +18,12 @@
         ├── NotFoundError           404
         ├── RateLimitedError        429
         ├── ServerError             5xx
-        └── NotStoredError          offline, and the cache does not know
+        └── NotStoredError          offline, and the answer is not in the cache
 
     KeyboardInterrupt
     └── ResolveInterrupted          Ctrl-C during a resolve
 
-No message holds a token, and none holds a byte from the server that could steer a terminal.
+No message contains a token, or a byte from the server that could control a terminal.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class MissingExtraError(QuaycacheError):
 
 
 class StoreError(QuaycacheError):
-    """A cache could not be looked at, pruned or cleaned; a resolve never raises this."""
+    """A cache could not be read, pruned or cleaned; a resolve never raises this."""
 
 
 class Cancelled(QuaycacheError):  # noqa: N818 - an outcome, named like asyncio's and trio's
@@ -61,14 +61,15 @@ class Cancelled(QuaycacheError):  # noqa: N818 - an outcome, named like asyncio'
 
 
 class QuayAPIError(QuaycacheError):
-    """Quay, or the way to it, gave no usable answer.
+    """There is no usable answer from Quay.
 
     Attributes:
-        status: the HTTP status that says so; None if no complete answer came or its body does.
-        retry_after: the server's Retry-After in seconds; None if there was none. Quay sends none.
-        checked_at: the earliest moment the refusal can be true of, seconds UTC by the server's
-            clock; None if it did not say the time.
-        repository: ``namespace/repository`` whose question failed; the namespace alone if its
+        status: the HTTP status that is the reason; None if no complete answer came, or its body is
+            the reason.
+        retry_after: the server's Retry-After in seconds, or None. Quay sends none.
+        checked_at: the earliest time at which the server can have refused, seconds UTC by its own
+            clock; None if the answer has no date.
+        repository: ``namespace/repository`` whose lookup failed; the namespace alone if its
             listing failed; None outside a resolve.
         partial: what a resolve had found when this error ended it; None outside a resolve.
     """
@@ -99,11 +100,14 @@ class QuayAPIError(QuaycacheError):
 
 
 class TransportError(QuayAPIError):
-    """No complete answer came: name resolution, connection, TLS, protocol or time-out."""
+    """No complete answer came: name resolution, connection, TLS, protocol or time-out.
+
+    Its ``__cause__`` is the error of the system or the library.
+    """
 
 
 class MalformedResponseError(QuayAPIError):
-    """An answer came that is not what the API promises."""
+    """An answer came that the API does not allow."""
 
 
 class UnexpectedStatusError(QuayAPIError):
@@ -130,7 +134,7 @@ class NotFoundError(QuayAPIError):
 
 
 class RateLimitedError(QuayAPIError):
-    """Status 429, for longer than was allowed."""
+    """Status 429 for longer than the client's ``timeout``."""
 
 
 class ServerError(QuayAPIError):
@@ -138,7 +142,7 @@ class ServerError(QuayAPIError):
 
 
 class NotStoredError(QuayAPIError):
-    """Offline, nothing is asked, and what is asked for is not stored."""
+    """Offline mode: the answer is not in the cache."""
 
 
 class ResolveInterrupted(KeyboardInterrupt):

@@ -1,9 +1,9 @@
-"""The pace of all workers together: a given limit, and what the server's 429 and 503 teach.
+"""The pace of all workers together: a given limit, and what the server's 429 and 503 show.
 
-A limit that each worker meets on its own ends in bursts: all back off together, and all come back
-together. Here a refusal pauses everybody, and afterwards requests leave one by one, at a rate that
-starts at half and climbs linearly until the next refusal. Around the server's own limit this is a
-saw-tooth; what a pause leaves unused, the server's burst allowance gives back.
+If each worker backs off on its own, all back off together and come back together, in bursts. Here a
+refusal pauses all workers, and afterwards requests leave one by one, at a rate that starts at half
+and climbs linearly until the next refusal. Around the server's own limit this is a saw-tooth. What
+a pause leaves unused, the server's burst allowance gives back.
 """
 
 from __future__ import annotations
@@ -26,59 +26,60 @@ MAX_PAUSE: Final = 60.0
 """Seconds: the longest pause, whatever a Retry-After asks for."""
 
 MIN_RATE_LIMIT: Final = 0.001
-"""Requests a second. Below it one request waits for longer than anybody would, and threads of a
-large run for longer than the system can count."""
+"""Requests a second. Below it, the threads of a run would wait for longer than the system's timers
+can count."""
 
-# Seconds. Quay's front end says no wait with its 429, and its buckets refill within 2 to 5 s: what
-# a short pause leaves unused is not lost, and if it was too short the next is twice as long.
+# Seconds. Quay's front end sends no Retry-After with its 429, and its buckets refill within 2 to
+# 5 s. What a short pause leaves unused is not lost, and if it was too short the next is twice as
+# long.
 _FIRST_PAUSE: Final = 0.25
 _MAX_BACKOFF: Final = 30.0
 # The exponent beyond which a pause is at its maximum anyway.
 _MAX_DOUBLINGS: Final = 10
-# Requests a second. Where a run begins inside a limit that others have used up, there is nothing
-# measured to halve; this is what Quay grants an address over HTTP/1.1.
+# Requests a second. If a run begins when others have used up the limit, there is no measured rate
+# to halve. This is what Quay grants an address over HTTP/1.1.
 _MIN_FIRST_RATE: Final = 5.0
 _MIN_RATE: Final = 0.2
-# Seconds over which the rate of what was sent is measured. A shorter burst counts as the minimum:
-# it says nothing about a rate.
+# Seconds over which the rate of the requests sent is measured. A shorter burst counts as the
+# minimum, because it says nothing about a rate.
 _MAX_MEASURE: Final = 2.0
 _MIN_MEASURE: Final = 0.25
-# Seconds without a request: what the server refused before says nothing of what it would do now.
+# Seconds without a request after which earlier refusals say nothing about the server's state.
 _IDLE: Final = 5.0
 # After a halving, the rate is back where it was after this many seconds.
 _CLIMB: Final = 4.0
 
 
 def _jitter() -> float:
-    from random import uniform  # only where somebody was refused
+    from random import uniform  # most runs are never refused
 
     return uniform(1.0, 1.2)  # noqa: S311 - no secret
 
 
 class PatienceExhaustedError(Exception):
-    """The server has refused every request for longer than the caller wants to wait."""
+    """The server has refused every request for longer than the pacer's patience."""
 
 
 class Slot(NamedTuple):
     """A moment reserved for one request.
 
     Attributes:
-        at: by the pacer's clock.
-        episode: the number of refusals that had changed the pace when it was reserved.
+        at: the moment, by the pacer's clock.
+        generation: how many refusals had changed the pace when the slot was reserved.
     """
 
     at: float
-    episode: int
+    generation: int
 
 
 class Pacer:
-    """Says when the next request may leave. Thread-safe; it sleeps, but does no other I/O.
+    """Decides when the next request may leave. Thread-safe; it sleeps, but does no other I/O.
 
     Args:
         rate_limit: requests a second over all workers; None means as fast as the server takes.
-        patience: seconds of nothing but refusals after which nobody waits for the end of a pause.
-        clock: seconds, monotonic.
-        jitter: returns a factor of one or a little more for pauses of our own choice, so that
+        patience: seconds of nothing but refusals after which no request waits for a pause to end.
+        clock: returns monotonic seconds.
+        jitter: returns a factor of one or a little more for the pacer's own pauses, so that
             processes that were refused together do not come back together.
     """
 
@@ -97,12 +98,12 @@ class Pacer:
         self._lock = threading.Lock()
         self._next_slot = 0.0
         self._released: list[float] = []
-        self._episode = 0
+        self._generation = 0
         self._refused_at = float("-inf")
         self._rate: float | None = None
         self._rate_since = 0.0
         self._sent: deque[float] = deque()
-        self._fruitless = 0
+        self._consecutive_refusals = 0
         self._refused_since: float | None = None
         self._pause_ends = self._busy_until = float("-inf")
 
@@ -124,11 +125,11 @@ class Pacer:
             except BaseException:  # Ctrl-C ends the wait, too
                 self.release(slot)
                 raise
-            if self.holds(slot):
+            if self.is_valid(slot):
                 return max(slot.at, self._clock())
 
     def reserve(self) -> Slot:
-        """The next free moment to send at."""
+        """Reserve the next free moment to send at."""
         with self._lock:
             now = self._clock()
             if now - self._busy_until > _IDLE:
@@ -143,19 +144,19 @@ class Pacer:
             self._sent.append(at)
             while self._sent[0] <= now - _MAX_MEASURE:
                 self._sent.popleft()
-            return Slot(at, self._episode)
+            return Slot(at, self._generation)
 
     def release(self, slot: Slot) -> None:
         """Give back a slot that no request will use, for the next that is reserved."""
         with self._lock:
-            if self.holds(slot):
+            if self.is_valid(slot):
                 with contextlib.suppress(ValueError):  # its time may be long over
                     self._sent.remove(slot.at)
                 heapq.heappush(self._released, slot.at)
 
-    def holds(self, slot: Slot) -> bool:
-        """Whether a slot is still good: a refusal since it was reserved makes it void."""
-        return slot.episode == self._episode
+    def is_valid(self, slot: Slot) -> bool:
+        """Return whether there was no refusal since a slot was reserved."""
+        return slot.generation == self._generation
 
     def succeeded(self) -> None:
         """Note that the server took a request."""
@@ -163,7 +164,7 @@ class Pacer:
             self._forget_refusals()
 
     def refused(self, sent_at: float, retry_after: float | None) -> None:
-        """Note a 429 or 503: pause everybody, and halve the pace.
+        """Note a 429 or 503: pause all workers, and halve the pace.
 
         Refusals of requests that left before the pause began are one event.
 
@@ -180,7 +181,7 @@ class Pacer:
                 return
             if self._refused_since is None:
                 self._refused_since = now
-            doublings = min(_MAX_DOUBLINGS, self._fruitless)
+            doublings = min(_MAX_DOUBLINGS, self._consecutive_refusals)
             own = min(_MAX_BACKOFF, _FIRST_PAUSE * 2**doublings) * self._jitter()
             pause = min(MAX_PAUSE, max(own, retry_after or 0.0))
             self._rate = self._halved(now)
@@ -188,26 +189,27 @@ class Pacer:
             self._busy_until = self._pause_ends
             self._released.clear()
             self._refused_at = now
-            self._episode += 1
-            self._fruitless += 1
+            self._generation += 1
+            self._consecutive_refusals += 1
             rate = self._rate
         LOG.info("the server refused: pausing %.1f s, then %.1f requests/s", pause, rate)
 
     def refused_seconds(self) -> float:
-        """Seconds since the first refusal after which no request has succeeded; 0 without one.
+        """Return the seconds since the first refusal since the last success; 0 without one.
 
-        Time in which nobody asks does not count: after it, the next refusal is the first again.
+        Time without requests does not count: after it, the next refusal is the first again.
         """
         with self._lock:
-            return self._silence()
+            return self._refused_for()
 
     def patience_exhausted(self) -> bool:
-        """Whether waiting for the end of the pause under way would exceed the patience.
+        """Return whether there is a pause whose end is not worth waiting for.
 
-        Between two pauses it is false: one request may then try whether the server takes it.
+        Between two pauses there is none, so that a request can find out whether the server has
+        recovered.
         """
         with self._lock:
-            return self._clock() < self._pause_ends and self._silence() >= self._patience
+            return self._clock() < self._pause_ends and self._refused_for() >= self._patience
 
     def _take_released(self, now: float) -> float | None:
         while self._released:
@@ -216,27 +218,27 @@ class Pacer:
                 return at
         return None
 
-    def _silence(self) -> float:
+    def _refused_for(self) -> float:
         return 0.0 if self._refused_since is None else self._clock() - self._refused_since
 
     def _forget_refusals(self) -> None:
         self._refused_since = None
         self._pause_ends = float("-inf")
-        self._fruitless = 0
+        self._consecutive_refusals = 0
 
     def _halved(self, now: float) -> float:
-        if self._rate is not None and self._fruitless:
+        if self._rate is not None and self._consecutive_refusals:
             return self._rate  # no request has succeeded at that rate; the pause grows instead
         pace = self._rate_at(now)
         measured = self._measured(now)
         if self._rate is None or pace is None or pace > 2 * max(self._rate, measured):
-            # The pace held nothing back. Guessing too high costs one more refusal, guessing too low
-            # costs the whole climb: what has left counts, answered or not.
+            # The pace held nothing back. Too high a guess costs one more refusal, too low a guess
+            # costs the whole climb. So every request sent counts, answered or not.
             return max(_MIN_FIRST_RATE, measured / 2)
         return max(_MIN_RATE, pace / 2)
 
     def _measured(self, now: float) -> float:
-        """Return the requests a second that have left lately."""
+        """Return the rate at which requests were sent lately, in requests a second."""
         recent = [at for at in self._sent if now - _MAX_MEASURE < at <= now]
         began = min(recent, default=now)
         return len(recent) / max(_MIN_MEASURE, now - began)

@@ -1,4 +1,4 @@
-"""One run of the program's main job: what its threads share to stop, to count, to tell the time."""
+"""One run: the cancellation, the counters and the clock that its threads share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def steady_seconds() -> float:
 
 
 class Abortable(Protocol):
-    """Work that blocks a thread, and that another thread can end."""
+    """Work that blocks one thread and that another thread can end."""
 
     def abort(self) -> None:
         """Have it end at once, without waiting for its end."""
@@ -41,7 +41,7 @@ class Run:
     run lasts.
 
     Attributes:
-        cancelled: set once, by `cancel`; what waits should wait on it.
+        cancelled: set once, by `cancel`; a thread that waits should wait on it.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Run:
         return self._began + steady_seconds() - self._began_steady
 
     def cancel(self) -> None:
-        """Abort what is under way and refuse what would begin."""
+        """Abort all work under way and refuse all new work."""
         self.cancelled.set()
         # Within the lock: a connection whose request has ended may carry another run's next.
         with self._lock:
@@ -69,12 +69,12 @@ class Run:
         """Let `cancel` abort `work` while the body runs, and never after it.
 
         Raises:
-            Cancelled: the run was cancelled before the body began.
+            Cancelled: If the run is cancelled before the body begins.
         """
         with self._lock:
             self._under_way.add(work)
         try:
-            # After the registration: a cancellation between the two would be missed.
+            # Only after the registration, or a cancellation between the two would be missed.
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
             yield
@@ -88,6 +88,6 @@ class Run:
             self._counts[counter] += 1
 
     def usage(self) -> Usage:
-        """The counters so far."""
+        """Return the counters so far."""
         with self._lock:
             return Usage(**self._counts)

@@ -1,4 +1,4 @@
-"""Options as text -> values, and which source of a token wins."""
+"""Options as text -> values, and the source that a token is taken from."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MAX_TOKEN_FILE = 65536
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of ``90``, ``90s``, ``5m``, ``12h`` or ``7d``.
+    """Return the seconds of ``90``, ``90s``, ``5m``, ``12h`` or ``7d``.
 
     Raises:
-        SettingsError: it is none of these.
+        SettingsError: If *text* is not a duration.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
@@ -33,7 +33,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_rate(text: str) -> float:
-    """Requests a second.
+    """Return a number of requests a second.
 
     Raises:
         SettingsError: If *text* is not a finite number, or is less than `MIN_RATE_LIMIT`.
@@ -51,11 +51,11 @@ def parse_rate(text: str) -> float:
 
 
 def find_token(token_file: str | None, environ: Mapping[str, str]) -> str | None:
-    """The token of a file, else that of ``QUAYCACHE_TOKEN``, else None; a URI's own beats both.
+    """Return the token in a file, else that in ``QUAYCACHE_TOKEN``, else None.
 
     Raises:
-        SettingsError: the file cannot be read, or what was found is no token. The message names
-            where it stood, and does not hold it.
+        SettingsError: If the file cannot be read, or the text is not a token. The message names
+            the source, and does not contain the text.
     """
     if token_file is not None:
         source, text = f"token file '{printable(token_file)}'", _read(token_file)

@@ -62,7 +62,7 @@ class Simulation:
                     slot = pacer.reserve()
                     if slot.at > self.now:
                         yield slot.at
-                    if not pacer.holds(slot):
+                    if not pacer.is_valid(slot):
                         continue
                     self.sent.append(self.now)
                     left = self.now
@@ -241,10 +241,10 @@ def test_refusals_of_one_burst_are_one_event(clock: Clock) -> None:
 def test_slots_reserved_before_a_refusal_are_void(clock: Clock) -> None:
     pacer = Pacer(10, clock=clock)
     sent, waiting = pacer.reserve(), pacer.reserve()
-    assert pacer.holds(waiting)
+    assert pacer.is_valid(waiting)
     clock.now += 0.01
     pacer.refused(sent.at, None)
-    assert not pacer.holds(waiting)
+    assert not pacer.is_valid(waiting)
 
 
 @pytest.mark.parametrize("idle", [0.0, 3600.0])

@@ -18,7 +18,7 @@ HANG = 60.0
 class Connection:
     """Answers when it is told to; the thread that cuts it waits until it is told to go on."""
 
-    used_up = False
+    is_exhausted = False
 
     def __init__(self) -> None:
         self.deadline = float("inf")
@@ -37,16 +37,16 @@ class Connection:
             raise ConnectionResetError
         return Response(200, {}, b"", 0.0)
 
-    def leased(self) -> None:
+    def start_deadline(self) -> None:
         self.deadline = float("inf")
 
-    def has_ended(self) -> bool:
+    def is_closed_by_peer(self) -> bool:
         return False
 
     def abort(self) -> None:
         self.was_cut = True
 
-    def expire(self) -> None:
+    def abort_for_timeout(self) -> None:
         self.is_being_cut.set()
         assert self.cut_may_go_on.wait(HANG)
         self.abort()
@@ -67,7 +67,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
         made.append(Connection())
         return made[-1]
 
-    monkeypatch.setattr(Transport, "_new", new)
+    monkeypatch.setattr(Transport, "_new_connection", new)
     return made
 
 

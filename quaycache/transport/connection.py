@@ -1,4 +1,4 @@
-"""What the pool leases: a connection that carries one request at a time."""
+"""The interface of a connection that the pool leases, and what the two kinds have in common."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT: Final = 10.0
 READ_TIMEOUT: Final = 30.0
 REQUEST_TIMEOUT = 60.0
-"""Seconds for a whole request: a server that trickles bytes never runs into `READ_TIMEOUT`."""
+"""Seconds for a whole request. A server that sends byte by byte never exceeds `READ_TIMEOUT`."""
 
 MAX_BODY: Final = 16 * 1024 * 1024
 """Bytes. A page of a listing is some 15 KB; descriptions may make it larger."""
 
 MAX_REQUESTS: Final = 990
-"""Quay ends a connection after 1,000; the request that meets the end fails, so it is given up
-shortly before."""
+"""Quay ends a connection after 1,000 requests, and the request that meets the end fails. So a
+connection is replaced shortly before."""
 
 KEEPALIVE: Final = 4.5
-"""Seconds of idleness; Quay ends a connection after 5."""
-
+"""Seconds for which an idle connection is reused. Quay ends it after 5."""
 
 _ERRNO: Final = re.compile(r"^\[Errno -?\d+\] ")
 
@@ -34,7 +33,7 @@ class Response(NamedTuple):
     """A complete answer, whatever its status.
 
     Attributes:
-        headers: names in lower case; of a repeated one, the last.
+        headers: by name in lower case; the last one if a name is repeated.
         elapsed: seconds from before the request was sent until the body was complete.
     """
 
@@ -45,38 +44,38 @@ class Response(NamedTuple):
 
 
 class Connection(Protocol):
-    """One connection: one request at a time, and a way to cut it from another thread.
+    """A connection that carries one request at a time, and that another thread can abort.
 
     Attributes:
-        deadline: by the monotonic clock: when the request under way has taken too long.
+        deadline: when the request under way has taken too long, by the monotonic clock.
     """
 
     deadline: float
 
     def get(self, target: str, headers: list[tuple[bytes, bytes]], run: Run) -> Response:
-        """Send one request and return the answer. Any exception means that there is none."""
+        """Send one request and return the answer; any exception means that there is none."""
 
-    def leased(self) -> None:
-        """Note that a request is about to begin: its deadline counts from now."""
+    def start_deadline(self) -> None:
+        """Start the deadline of a request that is about to begin."""
 
     @property
-    def used_up(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether it takes no further request: the server ends it, or it was aborted."""
 
-    def has_ended(self) -> bool:
-        """Whether it broke while it was idle."""
+    def is_closed_by_peer(self) -> bool:
+        """Return whether the server closed it while it was idle."""
 
     def abort(self) -> None:
-        """Wake the thread that waits on this connection; its request fails."""
+        """Have the request under way fail at once, without waiting for its thread."""
 
-    def expire(self) -> None:
-        """Abort because the request took too long."""
+    def abort_for_timeout(self) -> None:
+        """Abort a request that exceeded its deadline."""
 
     def close(self) -> None:
-        """Close it for good."""
+        """Close the connection."""
 
     def describe(self, error: Exception, host: str) -> str:
-        """Why there is no answer, in a few words."""
+        """Return why there is no answer, in a few words."""
 
 
 class NotHttp2Error(Exception):
@@ -84,16 +83,16 @@ class NotHttp2Error(Exception):
 
 
 class ResumptionFailedError(Exception):
-    """A handshake that was to resume a TLS session failed; a whole one may do. Nothing was sent."""
+    """The server refused to resume a TLS session; nothing was sent to it."""
 
 
-def expired(host: str) -> str:
-    """That a request took too long."""
+def request_timeout_message(host: str) -> str:
+    """Return the message for a request that exceeded its deadline."""
     return f"no complete answer from {host} within {REQUEST_TIMEOUT:.0f} s"
 
 
-def not_connected(reason: str, host: str) -> str:
-    """That there is no connection."""
+def not_connected_message(reason: str, host: str) -> str:
+    """Return the message for a connection that could not be made."""
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return (
             f"the certificate of {host} is not trusted: {printable(reason)};"
@@ -102,21 +101,21 @@ def not_connected(reason: str, host: str) -> str:
     return f"cannot connect to {host}: {printable(_ERRNO.sub('', reason))}"
 
 
-def not_connected_in_time(host: str) -> str:
-    """That it took too long to connect."""
+def connect_timeout_message(host: str) -> str:
+    """Return the message for a connection that was not made in time."""
     return f"no connection to {host} within {CONNECT_TIMEOUT:.0f} s"
 
 
-def silent(host: str) -> str:
-    """That nothing came."""
+def read_timeout_message(host: str) -> str:
+    """Return the message for a server that sent nothing for `READ_TIMEOUT` seconds."""
     return f"no answer from {host} within {READ_TIMEOUT:.0f} s"
 
 
-def broken(error: Exception, host: str) -> str:
-    """That a connection broke."""
+def broken_message(error: Exception, host: str) -> str:
+    """Return the message for a connection that broke during a request."""
     return f"the connection to {host} broke: {printable(str(error)) or type(error).__name__}"
 
 
-def too_large() -> MalformedResponseError:
-    """That a body is larger than `MAX_BODY`."""
+def too_large_error() -> MalformedResponseError:
+    """Return the error for a body that is larger than `MAX_BODY`."""
     return MalformedResponseError(f"an answer of more than {MAX_BODY // 2**20} MiB")

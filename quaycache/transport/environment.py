@@ -1,4 +1,4 @@
-"""What the environment says about proxies and certificates."""
+"""The proxies and certificates that the environment names."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def environment_proxy(api_base: ApiBase) -> httpx.Proxy | None:
-    """The proxy that the environment names for an API, or None.
+    """Return the proxy that the environment names for an API, or None.
 
     Raises:
-        SettingsError: it names one that cannot be used. The message does not hold its password.
+        SettingsError: If it cannot be used. The message does not contain its password.
     """
     if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
-        return None  # without two large imports; elsewhere the system's settings count, too
+        return None  # saves two large imports; other systems have settings of their own
     from urllib.request import getproxies, proxy_bypass
 
     proxies = getproxies()
@@ -39,9 +39,9 @@ def environment_proxy(api_base: ApiBase) -> httpx.Proxy | None:
     try:
         proxy = httpx.Proxy(url)
     except (ValueError, httpx.InvalidURL):
-        # Its value may hold a password.
+        # The URL may contain a password.
         raise SettingsError(
-            f"the environment's {name} is no http://, https:// or socks5:// URL"
+            f"the environment's {name} is not an http://, https:// or socks5:// URL"
         ) from None
     if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
         raise SettingsError(
@@ -51,10 +51,10 @@ def environment_proxy(api_base: ApiBase) -> httpx.Proxy | None:
 
 
 def environment_ssl_context() -> ssl.SSLContext:
-    """A context with the usual authorities, or those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``.
+    """Return a context with the authorities of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``, or certifi's.
 
     Raises:
-        SettingsError: they cannot be loaded.
+        SettingsError: If they cannot be loaded.
     """
     file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     try:

@@ -1,8 +1,7 @@
 """One HTTP/2 connection over TLS that carries one request at a time: sockets, `ssl` and h2.
 
-httpx does this too, and takes three times the processor's time for it, which with 64 workers is
-what they wait for: a client for everything builds URLs, models and streams, and locks what only one
-thread uses here.
+httpx does this too, for three times the processor's time, which is what 64 workers wait for. A
+general client builds URLs, models and streams, and locks what only one thread uses here.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 _PROTOCOLS: Final = ["h2", "http/1.1"]
 
-# What comes is validated where it is used: a status and a few headers, whose values are parsed.
+# The status and a few headers are used, and are validated there.
 _CONFIGURATION: Final = h2.config.H2Configuration(
     client_side=True,
     header_encoding=False,
@@ -59,7 +58,7 @@ _SETTINGS: Final = {
 
 _CHUNK: Final = 65536
 
-# Bytes that may come while a connection is idle: an acknowledgement, a window, a ping or two.
+# Bytes that may arrive while a connection is idle: an acknowledgement, a window, a ping or two.
 _MAX_LATE: Final = 4096
 
 
@@ -68,12 +67,13 @@ class ConnectionEndedError(Exception):
 
 
 class Tls:
-    """How all connections to one server verify it, and resume the session of the first.
+    """The TLS context of all connections to one server, and the session that they resume.
 
-    A connection that resumes skips the certificates: half of what a handshake costs us.
+    A connection that resumes a session skips the certificates, which is half of the processor's
+    time for a handshake.
 
     Args:
-        context: with the authorities to trust.
+        context: the authorities to trust.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -84,15 +84,15 @@ class Tls:
 
     @property
     def ticket(self) -> ssl.SSLSession | None:
-        """What resumes a session; None as long as there is none."""
+        """The session to resume, or None."""
         return self._ticket if self._resumes else None
 
     def keep(self, ticket: ssl.SSLSession | None) -> None:
-        """Resume by this one from now on."""
+        """Resume this session from now on."""
         self._ticket = ticket
 
     def give_up(self) -> None:
-        """Resume none any more: it has failed once, and whole handshakes always do."""
+        """Resume no session any more: the server refused to once, and full handshakes work."""
         self._resumes = False
 
 
@@ -116,13 +116,13 @@ class Http2Connection:
         self._tls: ssl.SSLSocket | None = None
         self._ending = False
         self._aborted = False
-        self._expired = False
+        self._timed_out = False
 
     def get(self, target: str, headers: list[tuple[bytes, bytes]], run: Run) -> Response:
         """As `Connection.get`.
 
         Raises:
-            NotHttp2Error, ResumptionFailedError: nothing was sent.
+            NotHttp2Error, ResumptionFailedError: If no request can be sent; nothing was sent.
         """
         started = steady_seconds()
         tls = self._tls or self._connect(run)
@@ -135,8 +135,8 @@ class Http2Connection:
                 (b":method", b"GET"),
                 (b":scheme", b"https"),
                 (b":authority", self._authority),
-                # Each is another: kept in the table of the two sides, it would only push out those
-                # that are always the same.
+                # Each request has another path. In the compression table it would only displace
+                # headers that never change.
                 NeverIndexedHeaderTuple(b":path", target.encode("ascii")),
                 *map(_header, headers),
             ],
@@ -145,24 +145,24 @@ class Http2Connection:
         tls.sendall(self._h2.data_to_send())
         status, fields, body = self._receive(tls, stream)
         if self._requests == 1 and not tls.session_reused:
-            # With TLS 1.3 it comes after the handshake.
+            # With TLS 1.3 the session arrives after the handshake.
             self._shared.keep(tls.session)
         self._idle_since = steady_seconds()
         return Response(status, fields, body, self._idle_since - started)
 
-    def leased(self) -> None:
-        """As `Connection.leased`."""
+    def start_deadline(self) -> None:
+        """As `Connection.start_deadline`."""
         self.deadline = time.monotonic() + connection.REQUEST_TIMEOUT
 
     @property
-    def used_up(self) -> bool:
-        """As `Connection.used_up`."""
+    def is_exhausted(self) -> bool:
+        """As `Connection.is_exhausted`."""
         takes_no_more = self._h2.remote_settings.max_concurrent_streams == 0
         is_spent = self._ending or takes_no_more or self._requests >= MAX_REQUESTS
         return is_spent or self._aborted
 
-    def has_ended(self) -> bool:
-        """As `Connection.has_ended`."""
+    def is_closed_by_peer(self) -> bool:
+        """As `Connection.is_closed_by_peer`."""
         tls = self._tls
         if tls is None:
             return False
@@ -170,7 +170,7 @@ class Http2Connection:
             return True
         late = 0
         try:
-            # A late acknowledgement is no end.
+            # It may be a late acknowledgement, too.
             while tls.pending() or select.select([tls], [], [], 0)[0]:
                 tls.settimeout(0)
                 data = tls.recv(_CHUNK)
@@ -179,28 +179,28 @@ class Http2Connection:
                     return True
                 self._take(data)
                 tls.sendall(self._h2.data_to_send())
-        except ssl.SSLWantReadError:  # a record of TLS itself
+        except ssl.SSLWantReadError:  # it was a record of TLS itself
             pass
-        except Exception:  # noqa: BLE001 - hostile frames raise much
+        except Exception:  # noqa: BLE001 - hostile frames raise nearly anything
             return True
         tls.settimeout(READ_TIMEOUT)
-        return self.used_up
+        return self.is_exhausted
 
     def abort(self) -> None:
         """As `Connection.abort`."""
         self._aborted = True
         self._cut()
 
-    def expire(self) -> None:
-        """As `Connection.expire`."""
-        self._expired = True
+    def abort_for_timeout(self) -> None:
+        """As `Connection.abort_for_timeout`."""
+        self._timed_out = True
         self.abort()
 
     def close(self) -> None:
         """As `Connection.close`."""
         with contextlib.suppress(OSError):
             if self._tls is not None and not self._aborted:
-                with contextlib.suppress(Exception):  # it is only polite
+                with contextlib.suppress(Exception):  # a courtesy to the server
                     self._h2.close_connection()
                     self._tls.settimeout(0)
                     self._tls.send(self._h2.data_to_send())
@@ -210,15 +210,15 @@ class Http2Connection:
 
     def describe(self, error: Exception, host: str) -> str:
         """As `Connection.describe`."""
-        if self._expired:
-            return connection.expired(host)
+        if self._timed_out:
+            return connection.request_timeout_message(host)
         if self._tls is None:
             if isinstance(error, TimeoutError):
-                return connection.not_connected_in_time(host)
-            return connection.not_connected(str(error), host)
+                return connection.connect_timeout_message(host)
+            return connection.not_connected_message(str(error), host)
         if isinstance(error, TimeoutError):
-            return connection.silent(host)
-        return connection.broken(error, host)
+            return connection.read_timeout_message(host)
+        return connection.broken_message(error, host)
 
     def _connect(self, run: Run) -> ssl.SSLSocket:
         plain = socket.create_connection((self._host, self._port), CONNECT_TIMEOUT)
@@ -232,7 +232,7 @@ class Http2Connection:
                 plain,
                 server_hostname=self._host,
                 session=ticket,
-                # What aborts must find the socket that hangs.
+                # `abort` must find the socket, even during a handshake that hangs.
                 do_handshake_on_connect=False,
             )
             self._socket = tls
@@ -267,7 +267,7 @@ class Http2Connection:
                 if isinstance(event, h2.events.DataReceived):
                     size += len(event.data or b"")
                     if size > MAX_BODY:
-                        raise connection.too_large()
+                        raise connection.too_large_error()
                     chunks.append(event.data or b"")
                     self._h2.acknowledge_received_data(event.flow_controlled_length or 0, stream)
                 elif isinstance(event, h2.events.ResponseReceived):
@@ -285,7 +285,7 @@ class Http2Connection:
             self._flush(tls)
 
     def _take(self, data: bytes) -> Iterable[h2.events.Event]:
-        """What some bytes say."""
+        """Return the events in some bytes."""
         if not data:
             raise ConnectionEndedError("the server closed it")
         events = self._h2.receive_data(data)
@@ -305,7 +305,7 @@ class Http2Connection:
 
 
 def _header(field: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-    """A header; a secret one is kept in no table, and in no log of hpack's (RFC 7541, 7.1.3)."""
+    """Return a header that hpack neither indexes nor logs if it is secret (RFC 7541, 7.1.3)."""
     return NeverIndexedHeaderTuple(*field) if field[0] == b"authorization" else field
 
 

@@ -1,4 +1,4 @@
-"""A connection through a proxy, or to a server without HTTP/2: httpx knows both."""
+"""A connection through a proxy, or to a server without HTTP/2, both by way of httpx."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class HttpxConnection:
     Args:
         origin: ``scheme://host:port``.
         ssl_context: how to verify the server.
-        proxy: None means none.
+        proxy: the proxy to connect through, or None.
         http2_only: whether to refuse to speak HTTP/1.1 with the server.
     """
 
@@ -66,7 +66,7 @@ class HttpxConnection:
         self._requests = 0
         self._stream: Any = None
         self._aborted = False
-        self._expired = False
+        self._timed_out = False
 
     def get(self, target: str, headers: list[tuple[bytes, bytes]], run: Run) -> Response:
         """As `Connection.get`.
@@ -104,19 +104,20 @@ class HttpxConnection:
         fields = {name.lower(): value for name, value in response.headers.raw}
         return Response(response.status_code, fields, body, elapsed)
 
-    def leased(self) -> None:
-        """As `Connection.leased`."""
+    def start_deadline(self) -> None:
+        """As `Connection.start_deadline`."""
         self.deadline = time.monotonic() + connection.REQUEST_TIMEOUT
 
     @property
-    def used_up(self) -> bool:
-        """As `Connection.used_up`."""
+    def is_exhausted(self) -> bool:
+        """As `Connection.is_exhausted`."""
         return self._aborted or self._requests >= MAX_REQUESTS
 
-    def has_ended(self) -> bool:
-        """As `Connection.has_ended`: the server sent something, that it closes, most likely.
+    def is_closed_by_peer(self) -> bool:
+        """As `Connection.is_closed_by_peer`.
 
-        HTTP/2 in httpx does not look for that before it sends, and the request would fail.
+        The server sent something, most likely that it closes. HTTP/2 in httpx does not look for
+        that before it sends, and the request would fail.
         """
         return self._stream is not None and bool(self._stream.get_extra_info("is_readable"))
 
@@ -125,9 +126,9 @@ class HttpxConnection:
         self._aborted = True
         self._cut()
 
-    def expire(self) -> None:
-        """As `Connection.expire`."""
-        self._expired = True
+    def abort_for_timeout(self) -> None:
+        """As `Connection.abort_for_timeout`."""
+        self._timed_out = True
         self.abort()
 
     def close(self) -> None:
@@ -136,17 +137,17 @@ class HttpxConnection:
 
     def describe(self, error: Exception, host: str) -> str:
         """As `Connection.describe`."""
-        if self._expired:
-            return connection.expired(host)
+        if self._timed_out:
+            return connection.request_timeout_message(host)
         if isinstance(error, httpx.ConnectTimeout):
-            return connection.not_connected_in_time(host)
+            return connection.connect_timeout_message(host)
         if isinstance(error, httpx.ProxyError):
             return f"the proxy refused to connect to {host}: {printable(str(error))}"
         if isinstance(error, httpx.ConnectError):
-            return connection.not_connected(str(error), host)
+            return connection.not_connected_message(str(error), host)
         if isinstance(error, httpx.TimeoutException):
-            return connection.silent(host)
-        return connection.broken(error, host)
+            return connection.read_timeout_message(host)
+        return connection.broken_message(error, host)
 
     def _require_http2(self) -> None:
         tls = self._stream.get_extra_info("ssl_object")
@@ -169,6 +170,6 @@ def _read(response: httpx.Response) -> bytes:
     for chunk in response.iter_raw():
         size += len(chunk)
         if size > MAX_BODY:
-            raise connection.too_large()
+            raise connection.too_large_error()
         chunks.append(chunk)
     return b"".join(chunks)

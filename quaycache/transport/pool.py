@@ -1,4 +1,4 @@
-"""The pool: leases connections, and cuts the requests that are past their deadline."""
+"""The pool: leases connections, and aborts the requests that exceed their deadline."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from quaycache.transport.http2 import Tls
 
 MAX_HTTP1_IN_FLIGHT: Final = 4
-"""Quay closes an HTTP/1.1 connection after each request and allows an address 5 a second."""
+"""Quay closes an HTTP/1.1 connection after each request, and allows an address 5 a second."""
 
 
-# Seconds between two looks for requests that are past their deadline.
-_WATCH_INTERVAL: Final = 1.0
+# Seconds.
+_DEADLINE_CHECK_INTERVAL: Final = 1.0
 
 
 class Transport:
     """A pool of leased connections to one API. Thread-safe.
 
-    It carries out one attempt of one request, and holds no policy: no retry, no pace.
+    It makes one attempt of one request. Retries and pace are not its concern.
 
     Args:
         api_base: where to connect. ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are honoured.
@@ -43,7 +43,7 @@ class Transport:
             ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``.
 
     Raises:
-        SettingsError: one of those environment variables cannot be used.
+        SettingsError: If one of those environment variables cannot be used.
     """
 
     def __init__(self, api_base: ApiBase, *, ssl_context: ssl.SSLContext | None = None) -> None:
@@ -52,17 +52,17 @@ class Transport:
         self._host = api_base.registry
         if self._proxy is not None:
             self._host += f" through the proxy {printable(self._proxy.url.host)}"
-        # One for all connections: building one costs some 20 ms.
+        # All connections share it, because creating one takes some 20 ms.
         self._ssl_context = ssl_context or environment_ssl_context()
         self._tls: Tls | None = None
         self._directly = self._proxy is None and api_base.scheme == "https"
         lock = threading.Lock()
         self._changed = threading.Condition(lock)
-        self._watching = threading.Condition(lock)
+        self._deadline_check = threading.Condition(lock)
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self._limit = MAX_HTTP1_IN_FLIGHT if api_base.scheme == "http" else None
-        self._watched = False
+        self._deadlines_enforced = False
         self._closed = False
 
     def get(
@@ -72,14 +72,14 @@ class Transport:
 
         Args:
             target: path and query, percent-encoded.
-            headers: beside Host.
+            headers: all but Host.
             run: counts the request and any connection it opens, and can cancel it.
-            fresh: open a connection for it: where one idle connection was dead, others may be.
+            fresh: whether to open a connection for it, because idle ones may be dead.
 
         Raises:
-            TransportError: no complete answer came.
-            MalformedResponseError: the body is larger than `MAX_BODY`.
-            Cancelled: the run was cancelled.
+            TransportError: If no complete answer comes.
+            MalformedResponseError: If the body is larger than `MAX_BODY`.
+            Cancelled: If the run is cancelled.
         """
         # Nothing is sent on a connection that cannot resume a session, or that turns out to speak
         # HTTP/1.1. The first of each kind changes how the next is made.
@@ -115,14 +115,14 @@ class Transport:
                 return None
             raise TransportError(connection.describe(error, self._host)) from error
         finally:
-            self._give_back(connection, healthy)
+            self._release(connection, healthy)
 
     def close(self) -> None:
-        """Close the idle connections, and those in use as they come back."""
+        """Close the idle connections now, and those in use when their requests end."""
         with self._changed:
             self._closed = True
             idle, self._idle = self._idle, []
-            self._watching.notify()
+            self._deadline_check.notify()
         for connection in idle:
             connection.close()
 
@@ -136,25 +136,25 @@ class Transport:
             connection = None
             while self._idle and not fresh and connection is None:
                 connection = self._idle.pop()
-                if connection.has_ended():
+                if connection.is_closed_by_peer():
                     dead.append(connection)
                     connection = None
-            connection = connection or self._new()
-            connection.leased()
+            connection = connection or self._new_connection()
+            connection.start_deadline()
             self._busy.add(connection)
-            if not self._watched:
-                # Without room for a thread, `READ_TIMEOUT` has to do.
+            if not self._deadlines_enforced:
+                # If the system has no room for a thread, `READ_TIMEOUT` has to do.
                 with contextlib.suppress(RuntimeError):
                     threading.Thread(
-                        target=self._watch, name="quaycache-watch", daemon=True
+                        target=self._enforce_deadlines, name="quaycache-deadlines", daemon=True
                     ).start()
-                    self._watched = True
-        for one in dead:
-            one.close()
+                    self._deadlines_enforced = True
+        for closed in dead:
+            closed.close()
         return connection
 
-    def _new(self) -> Connection:
-        """A connection that is yet to be made, by what has to be imported for it."""
+    def _new_connection(self) -> Connection:
+        """Create a connection, which connects with its first request."""
         if self._directly:
             from quaycache.transport.http2 import Http2Connection, Tls
 
@@ -177,27 +177,27 @@ class Transport:
             self._directly = False
             self._limit = MAX_HTTP1_IN_FLIGHT
 
-    def _give_back(self, connection: Connection, healthy: bool) -> None:
+    def _release(self, connection: Connection, healthy: bool) -> None:
         with self._changed:
             self._busy.discard(connection)
-            keep = healthy and not connection.used_up and not self._closed
+            keep = healthy and not connection.is_exhausted and not self._closed
             if keep:
                 self._idle.append(connection)
             self._changed.notify()
             if self._closed:
-                self._watching.notify()
+                self._deadline_check.notify()
         if not keep:
             connection.close()
 
-    def _watch(self) -> None:
-        """Cut what is past its deadline, as long as anything is under way."""
+    def _enforce_deadlines(self) -> None:
+        """Abort requests that exceed their deadline, until no request is under way."""
         with self._changed:
-            self._watching.wait(_WATCH_INTERVAL)
+            self._deadline_check.wait(_DEADLINE_CHECK_INTERVAL)
             while self._busy:
                 now = time.monotonic()
                 # Within the lock: a connection whose request has ended may carry the next.
                 for connection in self._busy:
                     if connection.deadline < now:
-                        connection.expire()
-                self._watching.wait(_WATCH_INTERVAL)
-            self._watched = False
+                        connection.abort_for_timeout()
+                self._deadline_check.wait(_DEADLINE_CHECK_INTERVAL)
+            self._deadlines_enforced = False
