@@ -1,4 +1,4 @@
-"""The threads of one fan-out, started while the listing still lets it wait."""
+"""The threads of one fan-out, started while it waits for the listing."""
 
 from __future__ import annotations
 
@@ -10,70 +10,70 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-# Seconds: what is stored comes sooner, what comes over a network later.
-_SOON: Final = 0.01
+# Seconds. A stored listing arrives sooner, and then no thread may be needed.
+_PRESTART_DELAY: Final = 0.01
 
 
 class Workers:
-    """A pool of threads that is made when it is first needed. Thread-safe.
+    """A pool of threads, created when the first is needed. Thread-safe.
 
     Args:
-        count: threads at most.
+        count: the maximum number of threads.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._making = threading.Lock()
+        self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._has_threads = False
         self._ended = False
 
     def submit(self, job: Callable[[], object]) -> None:
-        """Have a thread do a job; what it returns or raises is lost.
+        """Have a thread do a job; its result or exception is dropped.
 
         Raises:
-            RuntimeError: the run has ended, or the system has no room for a single thread.
+            RuntimeError: If the run has ended, or the system has no room for a single thread.
         """
         try:
             self._enqueue(job)
         except RuntimeError as error:
-            # The job is in the queue all the same, for those threads that there was room for.
+            # The job is in the queue all the same, for the threads that could be started.
             if not self._has_threads or str(error) != "can't start new thread":
                 raise
 
     @contextmanager
-    def ahead(self) -> Iterator[Callable[[], None]]:
-        """Start all threads ahead, unless the body soon calls what it gets.
+    def prestart(self) -> Iterator[Callable[[], None]]:
+        """Start all threads while the body waits, unless it soon calls the yielded function.
 
-        A thread that is started while others work waits for each of them to let go of the
-        interpreter; 64 take 0.2 s then, and a few milliseconds while nothing else is to be done.
+        A thread that is started while others work waits for each of them to release the
+        interpreter. 64 threads take 0.2 s then, and a few milliseconds while nothing else runs.
         """
-        begun = threading.Event()
+        cancelled = threading.Event()
         starter = threading.Thread(
-            target=self._start_all, args=(begun,), name="quaycache-starter", daemon=True
+            target=self._start_all, args=(cancelled,), name="quaycache-starter", daemon=True
         )
         try:
             with suppress(RuntimeError):  # the system has no more threads; perhaps none is needed
                 starter.start()
-            yield begun.set
+            yield cancelled.set
         finally:
-            begun.set()
+            cancelled.set()
 
-    def finish(self) -> None:
-        """Wait for the last jobs, and end the threads."""
+    def shutdown(self) -> None:
+        """Wait for all jobs, and end the threads."""
         self._end(wait=True)
 
-    def abandon(self) -> None:
-        """Forget the jobs that wait; each thread ends with the job that it has."""
+    def cancel_pending(self) -> None:
+        """Drop the jobs that wait; each thread ends with the job that it has."""
         self._end(wait=False)
 
-    def _start_all(self, begun: threading.Event) -> None:
-        if begun.wait(_SOON) or self._pool is not None:
+    def _start_all(self, cancelled: threading.Event) -> None:
+        if cancelled.wait(_PRESTART_DELAY) or self._pool is not None:
             return
         started = threading.Event()
         try:
             for _ in range(self._count):
-                # An idle one would be given the next job, in place of one yet to be started.
+                # An idle thread would take the next job, and no further thread would start.
                 self._enqueue(started.wait)
         except RuntimeError:
             return  # the run has ended, or the system has no more threads
@@ -81,22 +81,22 @@ class Workers:
             started.set()
 
     def _enqueue(self, job: Callable[[], object]) -> None:
-        self._made().submit(job)
+        self._get_pool().submit(job)
         self._has_threads = True
 
-    def _made(self) -> ThreadPoolExecutor:
-        with self._making:
+    def _get_pool(self) -> ThreadPoolExecutor:
+        with self._lock:
             if self._pool is None:
                 if self._ended:
                     raise RuntimeError("the run has ended")
-                # Not at every start: a run whose answers are all known needs none.
+                # Imported late, because a run whose answers are all known needs no thread.
                 from concurrent.futures import ThreadPoolExecutor
 
                 self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="quaycache")
             return self._pool
 
     def _end(self, *, wait: bool) -> None:
-        with self._making:
+        with self._lock:
             self._ended = True
             pool = self._pool
         if pool is not None:

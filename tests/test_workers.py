@@ -48,71 +48,71 @@ def test_all_start_while_the_body_waits_and_then_work_at_once(
 ) -> None:
     workers = Workers(8)
     met = threading.Barrier(9)
-    with workers.ahead() as begin:
+    with workers.prestart() as cancel_prestart:
         wait_until(lambda: len([n for n in started(others) if n != "quaycache-starter"]) == 8)
-        begin()
+        cancel_prestart()
         for _ in range(8):
             workers.submit(lambda: met.wait(HANG))
         met.wait(HANG)
         join_starter(others)
-    workers.finish()
+    workers.shutdown()
     assert started(others) == []
 
 
 def test_none_starts_if_the_body_begins_soon(
     others: set[threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quaycache.workers._SOON", HANG)
+    monkeypatch.setattr("quaycache.workers._PRESTART_DELAY", HANG)
     workers = Workers(8)
-    with workers.ahead() as begin:
-        begin()
+    with workers.prestart() as cancel_prestart:
+        cancel_prestart()
         join_starter(others)
         assert started(others) == []
-    workers.finish()
+    workers.shutdown()
 
 
 def test_a_body_that_fails_lets_go_of_all(
     others: set[threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quaycache.workers._SOON", 0.0)
+    monkeypatch.setattr("quaycache.workers._PRESTART_DELAY", 0.0)
     workers = Workers(8)
 
     def fail() -> None:
-        with workers.ahead():
+        with workers.prestart():
             join_starter(others)
             assert len(started(others)) == 8
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    workers.finish()
+    workers.shutdown()
     assert started(others) == []
 
 
 def test_what_works_already_is_not_kept_from_it(
     others: set[threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quaycache.workers._SOON", 0.0)
+    monkeypatch.setattr("quaycache.workers._PRESTART_DELAY", 0.0)
     workers = Workers(1)
     done = [threading.Event(), threading.Event()]
     workers.submit(done[0].set)
-    with workers.ahead():
+    with workers.prestart():
         join_starter(others)
         workers.submit(done[1].set)
         assert all(event.wait(HANG) for event in done)
-    workers.finish()
+    workers.shutdown()
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_nothing_starts_once_it_is_abandoned(
+def test_nothing_starts_once_it_is_cancelled(
     others: set[threading.Thread], monkeypatch: pytest.MonkeyPatch, used: bool
 ) -> None:
-    monkeypatch.setattr("quaycache.workers._SOON", 0.0)
+    monkeypatch.setattr("quaycache.workers._PRESTART_DELAY", 0.0)
     workers = Workers(8)
     if used:
         workers.submit(lambda: None)
-    workers.abandon()
-    with workers.ahead():
+    workers.cancel_pending()
+    with workers.prestart():
         join_starter(others)
     with pytest.raises(RuntimeError):
         workers.submit(lambda: None)
@@ -121,7 +121,7 @@ def test_nothing_starts_once_it_is_abandoned(
 def test_a_system_with_few_threads_does_with_those(
     others: set[threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quaycache.workers._SOON", 0.0)
+    monkeypatch.setattr("quaycache.workers._PRESTART_DELAY", 0.0)
     start = threading.Thread.start
 
     def start_few(thread: threading.Thread) -> None:
@@ -132,14 +132,14 @@ def test_a_system_with_few_threads_does_with_those(
     monkeypatch.setattr(threading.Thread, "start", start_few)
     workers = Workers(8)
     done = [threading.Event() for _ in range(8)]
-    with workers.ahead() as begin:
+    with workers.prestart() as cancel_prestart:
         join_starter(others)
         assert len(started(others)) == 3
-        begin()
+        cancel_prestart()
         for event in done:
             workers.submit(event.set)
     assert all(event.wait(HANG) for event in done)
-    workers.finish()
+    workers.shutdown()
 
 
 def test_a_system_without_room_for_one_thread_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,11 +149,11 @@ def test_a_system_without_room_for_one_thread_is_an_error(monkeypatch: pytest.Mo
     workers = Workers(8)
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", no_room)
-        with workers.ahead() as begin:
-            begin()
+        with workers.prestart() as cancel_prestart:
+            cancel_prestart()
         with pytest.raises(RuntimeError, match="can't start new thread"):
             workers.submit(int)
-    workers.finish()
+    workers.shutdown()
 
 
 def test_a_run_starts_them_before_the_first_page_has_come(
@@ -182,7 +182,7 @@ def test_a_run_that_knows_all_starts_none(
 ) -> None:
     embedded_quay.registry.populate("kolla", 3)
     resolve(["quay://kolla/*:latest"], client=client, cache_dir=tmp_path)
-    monkeypatch.setattr("quaycache.workers._SOON", HANG)
+    monkeypatch.setattr("quaycache.workers._PRESTART_DELAY", HANG)
     made: list[str] = []
     start = threading.Thread.start
 

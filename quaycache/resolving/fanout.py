@@ -101,7 +101,7 @@ class FanOut:
         except BaseException:
             self._stop()
             raise
-        self._workers.finish()
+        self._workers.shutdown()
         resolution = self._build_resolution()
         LOG.info(
             "%d of %d repositories carry the tag", resolution.stats.found, resolution.stats.matched
@@ -163,11 +163,11 @@ class FanOut:
             by_tag.setdefault(query.tag, []).append(query)
         listed: set[str] = set()
         with (
-            self._workers.ahead() as begin,
+            self._workers.prestart() as cancel_prestart,
             contextlib.closing(self._pages(identity, namespace)) as pages,
         ):
             for page in pages:
-                begin()
+                cancel_prestart()
                 for tag, group in by_tag.items():
                     self._submit_page(Target(identity, namespace, tag), group, page, listed)
                 before = len(listed)
@@ -306,7 +306,7 @@ class FanOut:
     def _stop(self) -> None:
         """End what is in progress, and keep what has been learned."""
         self._run.cancel()
-        self._workers.abandon()
+        self._workers.cancel_pending()
         self._emit = _ignore
         while not self._outcomes.empty():
             with contextlib.suppress(Exception):  # the first failure is the one that counts
