@@ -28,7 +28,9 @@ def parse_duration(text: str) -> float:
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise SettingsError(f"'{printable(text, 40)}' is no duration: write 90, 90s, 5m, 12h or 7d")
+        raise SettingsError(
+            f"invalid duration '{printable(text, 40)}': write 90, 90s, 5m, 12h or 7d"
+        )
     return float(int(match[1]) * _UNITS[match[2]])
 
 
@@ -44,7 +46,7 @@ def parse_rate(text: str) -> float:
         rate = math.nan
     if not MIN_RATE_LIMIT <= rate < math.inf:
         raise SettingsError(
-            f"'{printable(text, 40)}' is no rate limit: write requests a second,"
+            f"invalid rate limit '{printable(text, 40)}': write requests a second,"
             f" {MIN_RATE_LIMIT} or more"
         )
     return rate

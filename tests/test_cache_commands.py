@@ -131,8 +131,8 @@ class TestResolve:
             (["--refresh", "--offline"], "--refresh and --offline are mutually exclusive"),
             (["--no-cache", "--offline"], "--no-cache and --offline are mutually exclusive"),
             (["--no-cache", "--refresh"], "--no-cache and --refresh are mutually exclusive"),
-            (["--ttl", "soon"], "'soon' is no duration"),
-            (["--max-age", "-1"], "'-1' is no duration"),
+            (["--ttl", "soon"], "invalid duration 'soon'"),
+            (["--max-age", "-1"], "invalid duration '-1'"),
             (["--cache-dir", ""], "the cache directory's name is empty"),
         ],
     )

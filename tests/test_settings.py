@@ -20,7 +20,7 @@ def test_duration(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "m", "-5", "1.5h", "5 m", "5w", "٣", "1" * 12])
 def test_no_duration(text: str) -> None:
-    with pytest.raises(SettingsError, match="is no duration"):
+    with pytest.raises(SettingsError, match="invalid duration"):
         parse_duration(text)
 
 
@@ -34,7 +34,7 @@ def test_rate(text: str, rate: float) -> None:
     ["", "0", "-1", "nan", "inf", "1e-11", "0.0009", "1" * 5000, "0" * 5000],
 )
 def test_no_rate(text: str) -> None:
-    with pytest.raises(SettingsError, match="is no rate limit") as caught:
+    with pytest.raises(SettingsError, match="invalid rate limit") as caught:
         parse_rate(text)
     assert len(str(caught.value)) < 200
 

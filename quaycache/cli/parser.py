@@ -166,7 +166,7 @@ def integer(low: int, high: int) -> Callable[[str], int]:
         # Python refuses to convert thousands of digits.
         is_number = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
         if not is_number or not low <= int(text) <= high:
-            raise SettingsError(f"'{printable(text, 40)}' is no number from {low} to {high}")
+            raise SettingsError(f"invalid number '{printable(text, 40)}': write {low} to {high}")
         return int(text)
 
     return convert

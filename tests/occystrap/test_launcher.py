@@ -135,7 +135,7 @@ class TestOptions:
     def test_an_invalid_duration(self, launched: list[str]) -> None:
         done = run(launched, "--cache-ttl", "soon", "info", "quay://kolla/*:v1")
         assert done.returncode == 2
-        assert "'soon' is no duration" in done.stderr
+        assert "invalid duration 'soon'" in done.stderr
 
 
 class TestCommand:
