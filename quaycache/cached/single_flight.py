@@ -5,7 +5,6 @@ The idiom and its name are those of Go's ``x/sync/singleflight``.
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
@@ -118,7 +117,7 @@ class SingleFlight(Generic[T]):
             waiter.wait(run)
             if call.error is not None:
                 # A copy: a resolve writes its own partial result into the error that it raises.
-                raise copy.copy(call.error)
+                raise call.error.with_message(str(call.error)) from call.error.__cause__
             if call.results:
                 return call.results[0], True
 

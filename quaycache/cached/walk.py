@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
@@ -57,7 +56,7 @@ class Walk:
                 if index < len(self.pages):
                     return self.pages[index]
                 if self._error is not None:
-                    raise copy.copy(self._error)
+                    raise self._error.with_message(str(self._error)) from self._error.__cause__
                 if self.ended:
                     return None
                 if not self._fetching:
