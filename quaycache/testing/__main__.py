@@ -1,4 +1,4 @@
-"""The embedded Quay's own process: ``python -m quaycache.testing``, started by `EmbeddedQuay`."""
+"""Entry point of the server process that `EmbeddedQuay` starts: ``python -m quaycache.testing``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 
 def main() -> None:
-    """Serves until standard input ends; says on standard output what is missing if it cannot."""
+    """Serve until standard input ends; without a dependency, name it on standard output."""
     try:
         from quaycache.testing.server import serve
     except ModuleNotFoundError as error:

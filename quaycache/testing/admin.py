@@ -1,4 +1,4 @@
-"""The commands of the admin channel, one JSON object each."""
+"""The commands of the admin channel, each one JSON object."""
 
 from __future__ import annotations
 
@@ -10,16 +10,10 @@ from quaycache.testing import certificates
 from quaycache.testing.connection import Connections
 from quaycache.testing.errors import RegistryError
 from quaycache.testing.front_end import FrontEnd
-from quaycache.testing.registry import Registry
-
-REGISTRY_METHODS = frozenset(
-    name for name, value in vars(Registry).items() if callable(value) and not name.startswith("_")
-)
-"""What can be called on the registry from outside: every public method of `Registry`."""
 
 
 class Admin:
-    """Carries out commands, for the process that started this one."""
+    """Executor of the commands that the parent process sends."""
 
     def __init__(
         self, front_end: FrontEnd, connections: Connections, context: ssl.SSLContext
@@ -30,17 +24,18 @@ class Admin:
         self._reset()
 
     def execute(self, command: dict[str, Any]) -> dict[str, Any]:
-        """The reply to one command: ``{"value": ...}``, or ``{"error": "<type>", "message": ...}``.
+        """Return the reply to one command: ``{"value": ...}``, or ``{"error": T, "message": ...}``.
 
         A command is ``{"do": "registry", "method": M, "args": [...], "kwargs": {...}}``,
-        ``{"do": "configure", "changes": {...}}``, or "counters", "reset_counters" or "reset".
+        ``{"do": "configure", "changes": {...}}``, or ``{"do": C}`` where C is ``counters``,
+        ``reset_counters`` or ``reset``.
         """
         try:
-            return {"value": self._carry_out(command)}
+            return {"value": self._dispatch(command)}
         except (RegistryError, TypeError, ValueError) as error:
             return {"error": type(error).__name__, "message": str(error)}
 
-    def _carry_out(self, command: dict[str, Any]) -> object:
+    def _dispatch(self, command: dict[str, Any]) -> object:
         match command:
             case {"do": "registry", "method": method, "args": args, "kwargs": kwargs}:
                 result: object = getattr(self._front_end.registry, method)(*args, **kwargs)
@@ -62,7 +57,7 @@ class Admin:
         self._connections.restart_idle_timers()
 
     def _reset(self) -> None:
-        # Connections carry over neither their requests nor their share of a limit.
+        # An old connection would carry over its requests and its use of a rate limit.
         self._connections.abort_all()
         self._front_end.reset()
         certificates.offer(self._context, http2=self._front_end.settings.http2)

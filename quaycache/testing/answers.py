@@ -1,4 +1,4 @@
-"""Quay's answers, as pure functions of a registry: what each endpoint says to whom, and when."""
+"""Quay's answers as pure functions of a registry, a URL query, a token and the time."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _READ_SCOPE = "repo:read"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status and the JSON document that goes with it."""
+    """An HTTP status and its JSON document."""
 
     status: int
     document: Document
 
 
 class QuayApi:
-    """The read endpoints of one registry.
+    """The read endpoints of one registry, without a server.
 
-    Every method takes the query parameters as the URL has them, and the bearer token that came
-    with the request (None: none). A token that the registry does not know is as good as none:
-    Quay says nothing about it.
+    Every method takes the query parameters as they appear in the URL, and the bearer token of the
+    request; None is a request without a token. Like Quay, it ignores a token that the registry
+    does not know, and answers as for an anonymous request.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -47,18 +47,18 @@ class QuayApi:
         self._tokens = PageTokens()
 
     def user(self, token: str | None) -> User | None:
-        """The user whom Quay takes the sender of `token` for; None is anonymous."""
+        """Return the user that `token` authenticates, or None for an anonymous request."""
         return None if token is None else self._registry.users.get(token)
 
     def listing(self, query: Mapping[str, str], token: str | None = None) -> Answer:
-        """``GET /api/v1/repository``: one page of the repositories of a namespace.
+        """Return one page of a namespace's repositories: ``GET /api/v1/repository``.
 
-        A page token that is malformed, foreign or too old is answered with page 1. Listings
-        across namespaces are not modelled.
+        A page token that is malformed, expired or from another server gets page 1. A listing
+        across namespaces is not modelled.
         """
         namespace = query.get("namespace")
         if not namespace:
-            return _invalid_request("namespace is required by the embedded Quay")
+            return _invalid_request("the embedded Quay requires a namespace")
         user = self.user(token)
         now = self._registry.now()
         start = self._tokens.decode(query["next_page"], now) if query.get("next_page") else None
@@ -100,10 +100,10 @@ class QuayApi:
         *,
         replica_lag: float = 0.0,
     ) -> Answer:
-        """``GET /api/v1/repository/NAMESPACE/REPOSITORY/tag/``: its tags, newest first.
+        """Return a repository's tags, newest first.
 
-        The rights are looked up in the primary database, the tags in a replica that is
-        `replica_lag` seconds behind.
+        The endpoint is ``GET /api/v1/repository/NAMESPACE/REPOSITORY/tag/``. It reads permissions
+        from the primary database, and tags from a replica that is `replica_lag` seconds behind.
         """
         record = self._readable(namespace, repository, self.user(token))
         if isinstance(record, Answer):
@@ -112,10 +112,10 @@ class QuayApi:
             limit = min(100, max(1, int(query.get("limit", _DEFAULT_TAG_LIMIT))))
             page = max(1, int(query.get("page", 1)))
         except ValueError:
-            return _invalid_request("limit and page are numbers")
+            return _invalid_request("limit and page must be integers")
         now_ms = int(self._registry.now() * 1000)
         only_active = _truthy(query.get("onlyActiveTags"))
-        # An empty specificTag is no filter at all.
+        # An empty specificTag does not filter.
         name = query.get("specificTag") or None
         if replica_lag:
             as_of_ms = now_ms - round(replica_lag * 1000)
@@ -148,7 +148,10 @@ class QuayApi:
     def repository(
         self, namespace: str, repository: str, query: Mapping[str, str], token: str | None = None
     ) -> Answer:
-        """``GET /api/v1/repository/NAMESPACE/REPOSITORY``, with its 500 newest tags as a map."""
+        """Return one repository with a map of its 500 newest tags.
+
+        The endpoint is ``GET /api/v1/repository/NAMESPACE/REPOSITORY``.
+        """
         user = self.user(token)
         record = self._readable(namespace, repository, user)
         if isinstance(record, Answer):
@@ -163,7 +166,7 @@ class QuayApi:
     def _readable(
         self, namespace: str, repository: str, user: User | None
     ) -> RepositoryRecord | Answer:
-        """The repository, or the refusal that hides whether it exists from who may not know."""
+        """Return the repository, or an error that hides its existence from unauthorized callers."""
         found = self._registry.namespaces.get(namespace)
         record = None if found is None else found.get(repository)
         if record is not None and record.state == _UNLISTED:
@@ -187,7 +190,7 @@ def _invalid_request(detail: str) -> Answer:
 
 
 def _truthy(text: str | None) -> bool:
-    """How Quay reads a flag of a URL: everything but a few words for false is true."""
+    """Return the value of a URL flag; Quay reads everything except a few words as true."""
     return text is not None and text not in _FALSE
 
 

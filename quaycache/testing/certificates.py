@@ -1,4 +1,4 @@
-"""A certificate authority of one server's own, and the TLS settings that go with it."""
+"""The private certificate authority of one server, and its TLS settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import trustme
 
 
 def issue() -> tuple[ssl.SSLContext, bytes]:
-    """A server's TLS context for ``localhost`` and ``127.0.0.1``, and the PEM of its CA."""
+    """Return a server's TLS context for ``localhost`` and ``127.0.0.1``, and its CA as PEM."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
@@ -16,5 +16,5 @@ def issue() -> tuple[ssl.SSLContext, bytes]:
 
 
 def offer(context: ssl.SSLContext, *, http2: bool) -> None:
-    """Sets what connections made from now on can choose from."""
+    """Set the protocols that new connections can negotiate."""
     context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])

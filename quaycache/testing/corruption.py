@@ -1,4 +1,4 @@
-"""What a fault makes of an answer."""
+"""The effect of a fault on an answer."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _ERROR_TYPES = {
 }
 _GIGABYTE = 2**30
 _DEPTH = 100_000
-_BLANKS = b" " * 2**16
+_SPACES = b" " * 2**16
 
 
-def outcome_of(fault: Fault, answer: Answer, error_headers: Headers) -> Outcome:
-    """What `fault` leaves of what the application would have said.
+def apply_fault(fault: Fault, answer: Answer, error_headers: Headers) -> Outcome:
+    """Return what the client gets instead of the application's answer.
 
     Args:
-        fault: what goes wrong.
-        answer: the application's.
-        error_headers: sent with a status of 429 or 503.
+        fault: the fault that happens.
+        answer: the application's answer.
+        error_headers: the additional headers of a 429 or 503.
     """
     status, body = answer.status, encoded(answer.document)
     match fault.kind:
@@ -74,14 +74,14 @@ def _error(status: int, headers: Headers) -> Reply:
 
 
 def _padded(status: int, body: bytes, size: int) -> Reply:
-    # JSON may end in blanks: a reader that takes everything in finds a good document.
-    full, rest = divmod(max(0, size - len(body)), len(_BLANKS))
-    pieces: Iterator[bytes] = chain((body,), repeat(_BLANKS, full), (_BLANKS[:rest],))
+    # Whitespace may follow a JSON document: a client that reads the whole body can parse it.
+    full, rest = divmod(max(0, size - len(body)), len(_SPACES))
+    pieces: Iterator[bytes] = chain((body,), repeat(_SPACES, full), (_SPACES[:rest],))
     return Reply(status, pieces, max(size, len(body)), interval=0.0)
 
 
 def _mistyped(kind: FaultKind, document: Document) -> object:
-    """The document with something in it that the API never has there, where it fits."""
+    """Return the document with a defect that the API never shows; unchanged if none applies."""
     if kind == "list":
         return [document]
     if kind == "number_next_page":

@@ -1,4 +1,4 @@
-"""What the server has counted since its start, or since the counters were reset."""
+"""The counters that a test reads."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """A reading of the server's counters.
+    """The server's counters at one moment; they start at zero with each reset.
 
     Attributes:
-        requests: that arrived, whatever became of them.
-        listing: of those, for pages of a listing.
-        tag: of those, for the tag endpoint of a repository.
-        authenticated: of those, with a token that was accepted.
-        by_status: answers sent, by status; a request that was dropped or reset has none.
-        connections: accepted, after their TLS handshake.
-        resumed: of those, with the TLS session of an earlier one.
-        open_connections: open at this moment.
-        peak_streams: the most requests in flight at once on any one connection.
-        peak_in_flight: the most requests in flight at once on all connections together.
+        requests: the requests that have arrived, answered or not.
+        listing: the requests for a page of a listing.
+        tag: the requests for the tags of a repository.
+        authenticated: the requests whose token was accepted.
+        by_status: the number of answers by status; a dropped or reset request has no answer.
+        connections: the connections that have completed a TLS handshake.
+        resumed: the connections that resumed an earlier TLS session.
+        open_connections: the connections that are open now; a reset of the counters keeps them.
+        peak_streams: the highest number of requests in flight on one connection.
+        peak_in_flight: the highest number of requests in flight on all connections together.
     """
 
     requests: int = 0

@@ -1,7 +1,7 @@
 """The JSON documents of Quay's API v1, field for field.
 
-The order and presence of fields is that of Quay's own serialisers (``_tag_dict`` of
-``endpoints/api/tag.py``, ``to_dict`` of ``endpoints/api/repository_models_interface.py``).
+Order and presence of the fields follow Quay's serialisers: ``_tag_dict`` in
+``endpoints/api/tag.py`` and ``to_dict`` in ``endpoints/api/repository_models_interface.py``.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from quaycache.testing.records import RepositoryRecord, TagLifetime
 
 Document = dict[str, Any]
 
-# Manifests have no content here, so all are of one size.
+# The registry stores no manifests, so every tag has the same size in bytes.
 _SIZE = 29
 
 
 def listing_row(
     record: RepositoryRecord, now_ms: int, *, last_modified: bool, authenticated: bool
 ) -> Document:
-    """One repository of a listing."""
+    """Return one repository as a row of a listing."""
     row: Document = {
         "namespace": record.namespace,
         "name": record.name,
@@ -37,7 +37,7 @@ def listing_row(
 
 
 def tag_row(lifetime: TagLifetime) -> Document:
-    """One tag of a tag listing; ``end_ts`` and ``expiration`` only where it has an end."""
+    """Return one tag as a row of a tag listing; only an expiry adds ``end_ts``, ``expiration``."""
     row: Document = {
         "name": lifetime.name,
         "reversion": lifetime.reversion,
@@ -62,7 +62,7 @@ def tag_row(lifetime: TagLifetime) -> Document:
 def repository_document(
     record: RepositoryRecord, tags: list[TagLifetime] | None, *, may_write: bool
 ) -> Document:
-    """One repository; `tags` None leaves the map of tags out."""
+    """Return one repository; without its map of tags if `tags` is None."""
     document: Document = {
         "namespace": record.namespace,
         "name": record.name,
@@ -97,7 +97,7 @@ def _mapped_tag(lifetime: TagLifetime) -> Document:
 
 
 def error_document(status: int, error_type: str, detail: str) -> Document:
-    """What the application says with a status of 400 or more."""
+    """Return the document of an application error."""
     return {
         "detail": detail,
         "error_message": detail,

@@ -1,4 +1,4 @@
-"""`EmbeddedQuay`: a Quay to test against, in a process of its own."""
+"""The embedded Quay as a test sees it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,20 @@ from quaycache.testing.settings import Settings
 
 
 class EmbeddedQuay:
-    """A Quay on the loopback interface that lives as long as this object is open.
+    """A Quay server on the loopback interface, in a separate process.
 
-    ::
-
-        with EmbeddedQuay() as quay:
-            quay.registry.push("kolla", "nova-api", "v1")
-            httpx.get(f"{quay.url}/api/v1/repository", verify=quay.ssl_context(), ...)
-
-    It speaks HTTP/2 and HTTP/1.1 over TLS, answers the read endpoints of API v1 as Quay does, and
-    ends with this process even if that is killed. Methods may be called from any thread.
+    The constructor returns when the server listens. `close`, or the end of a ``with`` block, stops
+    it; it also ends when this process ends, even if this process is killed. All methods may be
+    called from any thread.
 
     Attributes:
-        registry: the server's registry. Each call is carried out there before it returns.
+        registry: the registry of the server. Its methods run in the server process, and return
+            after the change is visible there.
 
     Raises:
-        quaycache.errors.MissingExtraError: the extra ``testing`` is not installed.
-        EmbeddedQuayError: the server did not start, or (from any method) has ended.
+        quaycache.MissingExtraError: If the extra ``testing`` is not installed.
+        EmbeddedQuayError: If the server does not start. Every other method raises it if the server
+            has ended.
     """
 
     registry: Registry
@@ -41,29 +38,35 @@ class EmbeddedQuay:
 
     @property
     def url(self) -> str:
-        """``https://127.0.0.1:PORT``."""
+        """The URL of the server: ``https://127.0.0.1:PORT``."""
         return f"https://127.0.0.1:{self._process.port}"
 
     @property
     def ca_file(self) -> str:
-        """The path of the test CA in PEM, for ``SSL_CERT_FILE``; removed by `close`."""
+        """The path of the server's CA certificate in PEM, for ``SSL_CERT_FILE``.
+
+        `close` deletes the file.
+        """
         return self._process.ca_file
 
     def ssl_context(self) -> ssl.SSLContext:
-        """A new client context that trusts the test CA and nothing else."""
+        """Return a new TLS context for a client, which trusts only the server's CA."""
         return ssl.create_default_context(cafile=self.ca_file)
 
     @property
     def settings(self) -> Settings:
-        """The settings in force."""
+        """The current settings."""
         return self._settings
 
     def configure(self, **changes: Any) -> None:
-        """Changes the named `Settings` and leaves the others; takes effect before it returns.
+        """Change the named settings, and keep the others; requests see the change on return.
+
+        The names and values are those of `Settings`. A mapping of its fields may stand for a
+        `Fault` or a `RateLimit`. If a value is refused, no setting changes.
 
         Raises:
-            TypeError: there is no setting of that name.
-            ValueError: a value is out of range.
+            TypeError: If a setting or a field does not exist.
+            ValueError: If a value is out of range.
         """
         settings = self._settings.changed(changes)
         checked = {name: getattr(settings, name) for name in changes}
@@ -71,25 +74,25 @@ class EmbeddedQuay:
         self._settings = settings
 
     def counters(self) -> Counters:
-        """What the server has counted since its start or the last reset."""
+        """Return what the server has counted since its start or the last reset."""
         read = self._process.ask({"do": "counters"})
         by_status = {int(status): count for status, count in read.pop("by_status").items()}
         return Counters(by_status=by_status, **read)
 
     def reset_counters(self) -> None:
-        """Sets the counters to zero, and nothing else."""
+        """Set the counters to zero; the registry, settings and connections stay."""
         self._process.ask({"do": "reset_counters"})
 
     def reset(self) -> None:
-        """Makes it as good as new: empty registry, default settings, counters at zero.
+        """Restore the initial state: an empty registry, default settings, counters at zero.
 
-        Open connections are dropped.
+        It also puts the registry's clock back to the system's time and drops open connections.
         """
         self._process.ask({"do": "reset"})
         self._settings = Settings()
 
     def close(self) -> None:
-        """Stops the server; does nothing the second time."""
+        """Stop the server; a second call does nothing."""
         self._process.stop()
 
     def __enter__(self) -> EmbeddedQuay:
@@ -105,7 +108,7 @@ class EmbeddedQuay:
 
 
 class _RemoteRegistry:
-    """Carries out every public method of `Registry` in the server."""
+    """A proxy that runs the public methods of `Registry` in the server process."""
 
     def __init__(self, process: ServerProcess) -> None:
         self._process = process

@@ -1,11 +1,11 @@
-"""What the embedded Quay raises in the process that uses it."""
+"""The exceptions that the embedded Quay raises in the test's process."""
 
 from __future__ import annotations
 
 
 class EmbeddedQuayError(RuntimeError):
-    """The server process did not start, or ended before it was told to."""
+    """The server process did not start, or it has ended."""
 
 
 class RegistryError(ValueError):
-    """A change that a registry could not carry out: a bad name, or something that is not there."""
+    """A registry method got an invalid name, or a repository, tag or digest does not exist."""

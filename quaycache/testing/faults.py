@@ -1,4 +1,4 @@
-"""Which fault befalls which request."""
+"""The choice of a fault for a request."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from quaycache.testing.settings import Fault
 
 
 class FaultPlan:
-    """The faults that are set, and how often each has still to happen."""
+    """The configured faults, with the remaining `times` of each."""
 
-    def __init__(self, faults: Iterable[Fault], chance: random.Random) -> None:
+    def __init__(self, faults: Iterable[Fault], rng: random.Random) -> None:
         self._faults = [(fault, [fault.times]) for fault in faults]
-        self._chance = chance
+        self._rng = rng
 
     def draw(self, endpoint: Endpoint, target: str) -> Fault | None:
-        """The fault of a request to `target`, or None; a drawn fault has happened once."""
+        """Return the fault that happens to a request, or None; count it against its `times`."""
         for fault, left in self._faults:
             if fault.endpoint not in (None, endpoint.value) or fault.match not in target:
                 continue
@@ -29,4 +29,4 @@ class FaultPlan:
         return None
 
     def _happens(self, fault: Fault) -> bool:
-        return fault.probability == 1 or self._chance.random() < fault.probability
+        return fault.probability == 1 or self._rng.random() < fault.probability

@@ -1,7 +1,7 @@
-"""One request -> what goes back and when: nginx and Quay's web application in front of a registry.
+"""The decision how to answer a request: nginx and Quay's web application in front of a registry.
 
-No I/O: what it knows of the connection comes in with the request. Rate limits go by the
-monotonic clock, everything else by the registry's.
+This module does no I/O; a request carries what is known about its connection. Rate limits use the
+monotonic clock, everything else uses the registry's clock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from email.utils import formatdate
 from typing import Any
 
 from quaycache.testing.answers import Answer, QuayApi
-from quaycache.testing.corruption import outcome_of
+from quaycache.testing.corruption import apply_fault
 from quaycache.testing.documents import error_document
 from quaycache.testing.faults import FaultPlan
 from quaycache.testing.limits import Limiter
@@ -33,7 +33,7 @@ from quaycache.testing.routing import Endpoint, Route, route
 from quaycache.testing.settings import Settings
 from quaycache.testing.tally import Tally
 
-# The families of browsers that Quay's user agent parser knows by these words.
+# Words by which Quay's user agent parser recognizes a browser.
 _BROWSER = re.compile(
     rb"chrome|firefox|safari|msie|trident|opera|konqueror|lynx|links|seamonkey|netscape|webkit",
     re.IGNORECASE,
@@ -42,16 +42,16 @@ _BROWSER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the front end needs to know of a request.
+    """The parts of a request that determine its answer.
 
     Attributes:
-        method: of HTTP.
-        target: path and query.
-        host: to which it was sent.
-        fields: the headers, names in lower case.
-        http2: whether it came over HTTP/2, not HTTP/1.1.
-        connection: the number of its connection.
-        address: of the client.
+        method: the HTTP method.
+        target: the path and query.
+        host: the host that the request names.
+        fields: the headers, with names in lower case.
+        http2: whether the request came over HTTP/2, as opposed to HTTP/1.1.
+        connection: the number of the connection.
+        address: the IP address of the client.
     """
 
     method: bytes
@@ -70,7 +70,7 @@ class FrontEnd:
         self.reset()
 
     def reset(self) -> None:
-        """Starts over: an empty registry, the default settings, counters at zero."""
+        """Restore the initial state: an empty registry, default settings, counters at zero."""
         self.registry = Registry()
         self.api = QuayApi(self.registry)
         self.tally = Tally()
@@ -81,7 +81,7 @@ class FrontEnd:
         self._date = b""
 
     def configure(self, changes: Mapping[str, Any]) -> None:
-        """Changes settings; see `Settings.changed`."""
+        """Change settings; see `Settings.changed`."""
         self.settings = self.settings.changed(changes)
         if "faults" in changes or "seed" in changes:
             self._start_faults()
@@ -89,15 +89,15 @@ class FrontEnd:
             self._limiter = Limiter(self.settings.rate_limit)
 
     def _start_faults(self) -> None:
-        self._random = random.Random(self.settings.seed)  # noqa: S311 - it must repeat
+        self._random = random.Random(self.settings.seed)  # noqa: S311 - reproducible, not secret
         self._faults = FaultPlan(self.settings.faults, self._random)
 
     def reset_counters(self) -> None:
-        """Sets the counters to zero; what is in flight stays in flight."""
+        """Set the counters to zero; requests in flight stay in flight."""
         self.tally = Tally(self.tally.in_flight)
 
     def date(self) -> bytes | None:
-        """The value of ``date`` at this moment; None if it is switched off."""
+        """Return the current value of the ``date`` header, or None if it is switched off."""
         if not self.settings.date:
             return None
         second = int(self.registry.now() + self.settings.date_skew)
@@ -107,24 +107,24 @@ class FrontEnd:
         return self._date
 
     def handle(self, request: Request) -> tuple[float, Outcome]:
-        """The outcome of a request that has just arrived, and after how many seconds it is due."""
-        asked = route(request.target)
+        """Return the delay in seconds and the outcome of a request that has just arrived."""
+        matched = route(request.target)
         token = self._token(request)
-        self.tally.arrived(asked.endpoint, authenticated=self.api.user(token) is not None)
+        self.tally.count_request(matched.endpoint, authenticated=self.api.user(token) is not None)
         if request.target.startswith("/api/") and not self._admits(request):
             return 0.0, html_reply(429, self._retry_after())
-        delay = self._delay(asked.endpoint)
-        if asked.endpoint is Endpoint.NOTHING:
+        delay = self._delay(matched.endpoint)
+        if matched.endpoint is Endpoint.UNKNOWN:
             return delay, html_reply(404)
-        if asked.endpoint is Endpoint.MISSING_SLASH:
+        if matched.endpoint is Endpoint.MISSING_SLASH:
             return delay, _redirect(request)
         if request.method != b"GET":
             return delay, html_reply(405)
-        answer = self._answer(request, asked, token)
-        fault = self._faults.draw(asked.endpoint, request.target)
+        answer = self._answer(request, matched, token)
+        fault = self._faults.draw(matched.endpoint, request.target)
         if fault is None:
             return delay, whole_reply(answer.status, encoded(answer.document))
-        return delay, outcome_of(fault, answer, self._retry_after())
+        return delay, apply_fault(fault, answer, self._retry_after())
 
     def _admits(self, request: Request) -> bool:
         return self._limiter.admit(
@@ -139,7 +139,7 @@ class FrontEnd:
         return () if value is None else ((b"retry-after", value.encode()),)
 
     def _token(self, request: Request) -> str | None:
-        """The bearer token; Basic and everything else is as good as none."""
+        """Return the bearer token; Quay ignores other kinds of credentials."""
         scheme, _, token = request.fields.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer" or self.settings.ignore_tokens:
             return None
@@ -156,22 +156,23 @@ class FrontEnd:
             delay = settings.latency
         return delay + settings.jitter * self._random.random() if settings.jitter else delay
 
-    def _answer(self, request: Request, asked: Route, token: str | None) -> Answer:
+    def _answer(self, request: Request, matched: Route, token: str | None) -> Answer:
         fields = request.fields
         if b"x-requested-with" not in fields and _BROWSER.search(fields.get(b"user-agent", b"")):
             return _NOT_FOR_BROWSERS
-        query = asked.query
-        if asked.endpoint is Endpoint.LISTING:
+        query = matched.query
+        if matched.endpoint is Endpoint.LISTING:
             ignored = {
                 "next_page": self.settings.repeat_first_page,
                 "last_modified": not self.settings.last_modified,
             }
             query = {name: query[name] for name in query if not ignored.get(name)}
             return self.api.listing(query, token)
-        if asked.endpoint is Endpoint.TAGS:
+        namespace, repository = matched.namespace, matched.repository
+        if matched.endpoint is Endpoint.TAGS:
             lag = self.settings.replica_lag
-            return self.api.tags(asked.namespace, asked.repository, query, token, replica_lag=lag)
-        return self.api.repository(asked.namespace, asked.repository, query, token)
+            return self.api.tags(namespace, repository, query, token, replica_lag=lag)
+        return self.api.repository(namespace, repository, query, token)
 
 
 def _redirect(request: Request) -> Reply:

@@ -1,4 +1,4 @@
-"""HTTP/1.1: one request at a time, and on Quay one only."""
+"""HTTP/1.1 connections: one request at a time, and by default one request per connection."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from quaycache.testing.replies import Outcome, Reply, Silence, html_reply, phras
 class Http1Connection(Connection):
     """One HTTP/1.1 connection.
 
-    h11 reads the requests. Replies are written here, because h11 would not write a wrong one;
-    a body without ``content-length`` ends with its connection.
+    h11 parses the requests. This class writes the replies itself, because h11 refuses to write a
+    malformed one. Closing the connection ends a body without ``content-length``.
     """
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections)
         self._reader = h11.Connection(h11.SERVER)
-        self._asked: h11.Request | None = None
+        self._received: h11.Request | None = None
         self._closing = False
         self._pieces: Iterator[bytes] | None = None
         self._interval: float | None = None
         self._owed: int | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Handles the next request, if nothing is in flight."""
+        """Handle the next request unless one is in flight."""
         if self._closing:
             return
         self._reader.receive_data(data)
@@ -41,30 +41,30 @@ class Http1Connection(Connection):
             event = self._reader.next_event()
             while not isinstance(event, h11.NEED_DATA | h11.PAUSED | h11.ConnectionClosed):
                 if isinstance(event, h11.Request):
-                    self._asked = event
-                elif isinstance(event, h11.EndOfMessage) and self._asked is not None:
-                    self._request(self._asked)
+                    self._received = event
+                elif isinstance(event, h11.EndOfMessage) and self._received is not None:
+                    self._request(self._received)
                     return
                 event = self._reader.next_event()
         except h11.RemoteProtocolError:
-            self._begun()
+            self._begin_request()
             self._closing = True
             self._reply(html_reply(400))
 
-    def _request(self, asked: h11.Request) -> None:
-        self._begun()
-        fields = dict(asked.headers)
-        target = asked.target.decode("latin-1")
+    def _request(self, received: h11.Request) -> None:
+        self._begin_request()
+        fields = dict(received.headers)
+        target = received.target.decode("latin-1")
         self._closing = (
-            asked.http_version < b"1.1"
+            received.http_version < b"1.1"
             or fields.get(b"connection", b"").lower() == b"close"
             or (self._front_end.settings.close_http1 and target.startswith("/api/"))
-            or self._requests_used_up
+            or self._exhausted
         )
         host = fields.get(b"host", b"").decode("latin-1")
-        request = Request(asked.method, target, host, fields, False, self._number, self._address)
+        request = Request(received.method, target, host, fields, False, self._number, self._address)
         delay, outcome = self._front_end.handle(request)
-        self._later(delay, partial(self._answer, outcome))
+        self._call_later(delay, partial(self._answer, outcome))
 
     def _answer(self, outcome: Outcome) -> None:
         if isinstance(outcome, Reply):
@@ -84,7 +84,7 @@ class Http1Connection(Connection):
         headers.append(b"connection: close" if self._closing else b"connection: keep-alive")
         headers += [name + b": " + value for name, value in reply.headers]
         status = f"HTTP/1.1 {reply.status} {phrase(reply.status)}".encode()
-        self._front_end.tally.answered(reply.status)
+        self._front_end.tally.count_answer(reply.status)
         self._transport.write(b"\r\n".join((status, *headers, b"\r\n")))
         self._owed = reply.content_length
         self._interval = reply.interval
@@ -102,7 +102,7 @@ class Http1Connection(Connection):
                 self._owed -= len(piece)
             if self._interval is not None:
                 resting, self._pieces = self._pieces, None
-                self._later(self._interval, partial(self._wake, resting))
+                self._call_later(self._interval, partial(self._wake, resting))
 
     def _wake(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -110,14 +110,14 @@ class Http1Connection(Connection):
 
     def _done(self) -> None:
         self._pieces = None
-        self._ended()
+        self._end_request()
         if self._closing or self._owed:
             self._closing = True
             self._close()
             return
-        # A new reader for each request: h11 was not told of the reply.
+        # Each request needs a new h11 connection: the old one never saw the reply.
         rest, _ = self._reader.trailing_data
-        self._reader, self._asked = h11.Connection(h11.SERVER), None
+        self._reader, self._received = h11.Connection(h11.SERVER), None
         if rest:
             self._reader.receive_data(rest)
             self._read()

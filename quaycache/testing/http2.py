@@ -1,4 +1,4 @@
-"""HTTP/2: streams, flow control, and the ways in which nginx ends a connection."""
+"""HTTP/2 connections: streams, flow control, and GOAWAY as nginx sends it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from quaycache.testing.replies import Outcome, Reply, Silence
 
 MAX_STREAMS = 128
 
-# The headers are written here, in lower case and in order: no need to check them again.
+# This module writes correct headers, in lower case and in order, so h2 need not check them.
 _CONFIG = H2Configuration(
     client_side=False,
     header_encoding=None,
@@ -54,22 +54,22 @@ class Http2Connection(Connection):
         self._going_away = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Sends the settings."""
+        """Send the HTTP/2 settings."""
         super().connection_made(transport)
         self._h2.initiate_connection()
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        """Handles the frames in `data`."""
+        """Handle the frames in `data`."""
         try:
             events = self._h2.receive_data(data)
         except ProtocolError:
-            # h2 has prepared the GOAWAY that says why.
+            # h2 has prepared a GOAWAY with the error code.
             self._flush()
             self._close()
             return
         for event in events:
-            if self._gone:
+            if self._closed:
                 return
             self._handle(event)
         self._flush()
@@ -90,14 +90,14 @@ class Http2Connection(Connection):
         elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
             self._continue_bodies()
         elif isinstance(event, ConnectionTerminated):
-            # h2 sends nothing more after the client's GOAWAY.
+            # After the client's GOAWAY, h2 refuses to send anything.
             self._close()
 
     def _request(self, stream: int, fields: dict[bytes, bytes]) -> None:
         self._answering.add(stream)
-        self._begun()
-        if self._requests_used_up:
-            # nginx says so before it answers the last request.
+        self._begin_request()
+        if self._exhausted:
+            # nginx sends GOAWAY before it answers the last request.
             self._go_away(stream)
         request = Request(
             fields[b":method"],
@@ -110,7 +110,7 @@ class Http2Connection(Connection):
         )
         delay, outcome = self._front_end.handle(request)
         if delay:
-            self._later(delay, partial(self._answer_now, stream, outcome))
+            self._call_later(delay, partial(self._answer_now, stream, outcome))
         else:
             self._answer(stream, outcome)
 
@@ -134,7 +134,7 @@ class Http2Connection(Connection):
         try:
             send()
         except ProtocolError:
-            # h2 knows already of a reset whose event comes later in the same batch.
+            # h2 has processed a reset whose event comes later in the same batch.
             self._done(stream)
 
     def _reply(self, stream: int, reply: Reply) -> None:
@@ -146,7 +146,7 @@ class Http2Connection(Connection):
         if reply.content_length is not None:
             headers.append((b"content-length", b"%d" % reply.content_length))
         headers += reply.headers
-        self._front_end.tally.answered(reply.status)
+        self._front_end.tally.count_answer(reply.status)
         self._h2.send_headers(stream, headers)
         body = reply.body
         if isinstance(body, bytes) and self._fits(stream, len(body)):
@@ -167,7 +167,7 @@ class Http2Connection(Connection):
         self._flush()
 
     def _continue_body(self, stream: int) -> None:
-        """Sends as much of a body as the client and the transport take."""
+        """Send as much of a body as the client and the transport accept."""
         body = self._bodies.get(stream)
         while body is not None and self._writable and not body.resting:
             window = self._h2.local_flow_control_window(stream)
@@ -182,7 +182,7 @@ class Http2Connection(Connection):
             self._flush()
             if body.interval is not None:
                 body.resting = True
-                self._later(body.interval, partial(self._wake, stream))
+                self._call_later(body.interval, partial(self._wake, stream))
 
     def _wake(self, stream: int) -> None:
         if stream in self._bodies:
@@ -194,11 +194,11 @@ class Http2Connection(Connection):
         if stream in self._answering:
             self._answering.discard(stream)
             self._bodies.pop(stream, None)
-            self._ended()
+            self._end_request()
             self._close_when_done()
 
     def _go_away(self, last_stream: int) -> None:
-        # h2's own close_connection() would refuse to send the answers that are still due.
+        # After close_connection(), h2 would refuse to send the answers that are still due.
         self._flush()
         self._transport.write(GoAwayFrame(0, last_stream_id=last_stream).serialize())
         self._going_away = True
@@ -219,7 +219,12 @@ class Http2Connection(Connection):
 
 
 class _Body:
-    """What remains to be sent of one answer; with an `interval`, a rest follows each piece."""
+    """The unsent part of one answer's body.
+
+    Attributes:
+        interval: the seconds to wait after each piece; None sends without a break.
+        resting: whether the body waits for the next interval to end.
+    """
 
     __slots__ = ("_pieces", "_rest", "interval", "resting")
 
@@ -230,13 +235,13 @@ class _Body:
         self.resting = False
 
     def next_piece(self, at_most: int) -> bytes | None:
-        """The next bytes to send; none if there is no room for any, None at the end."""
+        """Return the next bytes to send, at most `at_most`; None at the end of the body."""
         if not self._rest:
             rest = next(self._pieces, None)
             if rest is None:
                 return None
             self._rest = rest
-        # A client may shrink its window below zero.
+        # A client can shrink its window below zero.
         size = max(0, at_most)
         piece, self._rest = self._rest[:size], self._rest[size:]
         return piece

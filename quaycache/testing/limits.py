@@ -1,7 +1,7 @@
-"""nginx's ``limit_req``, to the millisecond: a leaky bucket for every key.
+"""nginx's ``limit_req``, exact to the millisecond: one leaky bucket per key.
 
-The arithmetic is nginx's own: thousandths of a request, divisions that truncate, and no trace
-of a request that was refused.
+The arithmetic is nginx's: it counts thousandths of a request, truncates divisions, and does not
+count refused requests.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 
 from quaycache.testing.settings import RateLimit
 
-# What Quay's nginx sets for /api/ where rate limits are on.
+# The limits of Quay's nginx for /api/ where rate limits are on.
 QUAY_HTTP1 = RateLimit(rate=5, burst=25, key="ip")
 QUAY_HTTP2 = RateLimit(rate=50, burst=100, key="connection")
 
@@ -19,7 +19,7 @@ _MILLI = 1000
 
 
 class LeakyBuckets:
-    """The buckets of one limit, with ``burst`` and ``nodelay``."""
+    """The buckets of one limit with ``burst`` and ``nodelay``."""
 
     def __init__(self, limit: RateLimit) -> None:
         self.key = limit.key
@@ -28,9 +28,9 @@ class LeakyBuckets:
         self._buckets: dict[Hashable, tuple[int, int]] = {}
 
     def admit(self, key: Hashable, now_ms: int) -> bool:
-        """Whether a request at `now_ms` passes; if so, it counts."""
+        """Return whether a request at `now_ms` passes; count it if it does."""
         if key not in self._buckets:
-            # The first request of a key costs nothing.
+            # nginx does not charge the first request of a key.
             self._buckets[key] = (0, now_ms)
             return True
         excess, last_ms = self._buckets[key]
@@ -43,7 +43,7 @@ class LeakyBuckets:
 
 
 class Limiter:
-    """The limits in force, for requests of both protocols."""
+    """The rate limits of both protocols."""
 
     def __init__(self, rate_limit: Literal["quay"] | RateLimit | None) -> None:
         self._http1: LeakyBuckets | None = None
@@ -54,7 +54,7 @@ class Limiter:
             self._http1 = self._http2 = LeakyBuckets(rate_limit)
 
     def admit(self, *, http2: bool, connection: int, address: str, now_ms: int) -> bool:
-        """Whether a request passes that arrived on this connection from this client address."""
+        """Return whether a request on `connection` from `address` passes."""
         buckets = self._http2 if http2 else self._http1
         if buckets is None:
             return True

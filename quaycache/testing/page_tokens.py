@@ -1,8 +1,8 @@
-"""The ``next_page`` tokens of a listing: opaque, never twice the same bytes, good for 48 hours.
+"""The ``next_page`` tokens of a listing: opaque, different on every call, valid for 48 hours.
 
-Quay's are Fernet tokens around a JSON object. These have the same shape (version byte, time,
-nonce, hidden content, signature), made with the standard library, and hide only where to go on:
-a token is bound to no namespace and no user.
+Quay encrypts a JSON object with Fernet. These tokens have the same layout (version byte, time,
+nonce, masked content, signature), but need only the standard library. Their content is the id of
+the first repository of the page, so every namespace and every user can use them.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _SIGNATURE_SIZE = 32
 
 
 class PageTokens:
-    """Makes and reads tokens, with a key of its own."""
+    """An encoder and decoder of page tokens, with a random key."""
 
     def __init__(self) -> None:
         self._key = os.urandom(32)
 
     def encode(self, first_id: int, now: float) -> str:
-        """A token for the page that starts at the repository `first_id`, made at `now`."""
+        """Return a token, issued at `now`, for the page that starts at repository `first_id`."""
         nonce = os.urandom(16)
         signed = _HEADER.pack(_VERSION, int(now), nonce) + self._masked(_ID.pack(first_id), nonce)
         return base64.urlsafe_b64encode(signed + self._digest(signed)).decode()
 
     def decode(self, token: str, now: float) -> int | None:
-        """The repository id in `token`; None if it is malformed, not ours, or too old at `now`."""
+        """Return the repository id in `token`, or None if it is malformed, foreign or expired."""
         try:
             raw = base64.urlsafe_b64decode(token)
         except (binascii.Error, ValueError):
@@ -44,8 +44,8 @@ class PageTokens:
         signed, signature = raw[:-_SIGNATURE_SIZE], raw[-_SIGNATURE_SIZE:]
         if not hmac.compare_digest(signature, self._digest(signed)):
             return None
-        _, made_at, nonce = _HEADER.unpack_from(signed)
-        if int(now) > made_at + TOKEN_LIFETIME:
+        _, issued_at, nonce = _HEADER.unpack_from(signed)
+        if int(now) > issued_at + TOKEN_LIFETIME:
             return None
         first_id: int = _ID.unpack(self._masked(signed[_HEADER.size :], nonce))[0]
         return first_id

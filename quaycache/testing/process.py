@@ -1,4 +1,4 @@
-"""The server process as seen from the one that started it: start, ask, stop."""
+"""The parent's view of the server process: start it, send commands, stop it."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _ERRORS = {error.__name__: error for error in (RegistryError, TypeError, ValueEr
 
 
 class ServerProcess:
-    """A running ``python -m quaycache.testing``, spoken to over its standard input and output.
+    """A running ``python -m quaycache.testing``, with its standard input and output as a channel.
 
-    It ends when its standard input does, so it cannot outlive this process, however this ends.
+    It ends when its standard input ends, so it cannot outlive this process, even a killed one.
 
     Attributes:
-        port: that it listens on.
-        ca_file: the PEM of its CA.
+        port: the TCP port of the server.
+        ca_file: the path of its CA certificate in PEM.
 
     Raises:
-        MissingExtraError: the extra ``testing`` is not installed.
-        EmbeddedQuayError: it ended before it listened.
+        MissingExtraError: If the extra ``testing`` is not installed.
+        EmbeddedQuayError: If the server ended before it listened.
     """
 
     def __init__(self) -> None:
         self.port = 0
         self.ca_file = ""
-        # The child imports what this process would: an editable install, a path that pytest
-        # inserted. Its working directory, which Python puts before all of that, is harmless.
+        # The child finds the same modules as this process, for example on a path that pytest
+        # inserted. With -m, Python searches the working directory first; "/" contains no modules.
         path = os.pathsep.join(map(os.path.abspath, sys.path))
         self._lock = threading.Lock()
         self._child = subprocess.Popen(
@@ -47,7 +47,7 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             cwd="/",
             env={**os.environ, "PYTHONPATH": path},
-            # Ctrl-C is for the parent; the child ends with its standard input.
+            # Ctrl-C must reach only the parent; the child ends with its standard input.
             start_new_session=True,
         )
         self._commands = cast("IO[bytes]", self._child.stdin)
@@ -66,13 +66,15 @@ class ServerProcess:
         self.ca_file = started["ca_file"]
 
     def ask(self, command: dict[str, Any]) -> Any:
-        """The value that the server returns for a command.
+        """Send a command and return its value.
 
         Raises:
-            RegistryError, TypeError or ValueError: what the command raised there.
-            EmbeddedQuayError: the server has ended.
+            RegistryError: If the registry refused the command.
+            TypeError: If an argument is missing, unknown or of a wrong type.
+            ValueError: If an argument is out of range.
+            EmbeddedQuayError: If the server has ended.
         """
-        line = json.dumps(command, default=_plain).encode() + b"\n"
+        line = json.dumps(command, default=_as_json).encode() + b"\n"
         with self._lock:
             try:
                 self._commands.write(line)
@@ -85,8 +87,8 @@ class ServerProcess:
         return reply["value"]
 
     def stop(self) -> None:
-        """Ends the process and waits for it; does nothing the second time."""
-        # Unsent bytes of a command that failed half way cannot be flushed any more.
+        """End the process and wait for it; a second call does nothing."""
+        # Closing tries to flush a command that was only partly sent, and fails.
         with contextlib.suppress(OSError):
             self._commands.close()
         try:
@@ -96,19 +98,19 @@ class ServerProcess:
             self._child.wait()
         self._replies.close()
         if self.ca_file:
-            # The server removes it, unless it was killed.
+            # A server that was killed has not removed it.
             Path(self.ca_file).unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:
         line = self._replies.readline()
         if not line:
-            raise EmbeddedQuayError("the embedded Quay has ended; standard error may say why")
+            raise EmbeddedQuayError("the embedded Quay has ended; see its standard error")
         reply: dict[str, Any] = json.loads(line)
         return reply
 
 
-def _plain(value: object) -> object:
-    """What JSON has for a dataclass (an object) and for any other collection (a list)."""
+def _as_json(value: object) -> object:
+    """Return a dataclass as a dict, and any other iterable as a list."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     if isinstance(value, Iterable):

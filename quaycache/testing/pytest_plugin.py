@@ -1,4 +1,4 @@
-"""The fixture ``embedded_quay`` of the pytest plugin ``quaycache``."""
+"""The pytest plugin ``quaycache``, with the fixture ``embedded_quay``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def _quay_process() -> Iterator[EmbeddedQuay]:
 
 @pytest.fixture
 def embedded_quay(_quay_process: EmbeddedQuay) -> EmbeddedQuay:
-    """An embedded Quay as good as new; its process serves the whole test session."""
+    """Return the session's `EmbeddedQuay`, reset to an empty registry and default settings.
+
+    One server process serves all tests of the session. It starts with the first test that uses
+    the fixture.
+    """
     _quay_process.reset()
     return _quay_process

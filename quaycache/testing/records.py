@@ -1,4 +1,4 @@
-"""What the registry remembers: tag lifetimes, repositories, and their order in a namespace.
+"""The records of a registry: tag lifetimes, repositories and namespaces.
 
 Times are integer milliseconds UTC, as in Quay's database; answers floor them to seconds.
 """
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class TagLifetime:
-    """One stretch of time in which a tag pointed at one manifest.
+    """A period in which a tag pointed at one manifest.
 
-    A push, a retarget and a restore each start a new lifetime and end the one before; deletion
-    and expiry only end one. A lifetime whose `end_ms` lies ahead is alive, and has an expiry.
+    A push, a retarget and a restore each end the current lifetime and start a new one; deletion
+    and expiry only end it. A lifetime whose `end_ms` is in the future is alive and has an expiry.
     """
 
     name: str
@@ -27,16 +27,20 @@ class TagLifetime:
     hidden: bool = False
 
     def visible_at(self, now_ms: int) -> bool:
-        """Whether this lifetime counts at `now_ms`: not hidden, and not ended."""
+        """Return whether this lifetime is neither hidden nor ended at `now_ms`."""
         return not self.hidden and (self.end_ms is None or self.end_ms > now_ms)
 
 
 @dataclass(slots=True, eq=False)
 class RepositoryRecord:
-    """One repository, with every lifetime of its tags and when each was written.
+    """One repository with all lifetimes of its tags.
 
-    `id` rises in the order of creation, across namespaces. `log` holds each version of each row
-    with the time of its writing, so that a replica which lags can be read as of an earlier time.
+    Attributes:
+        id: a number that increases with every new repository of the registry.
+        rows: all lifetimes, in the order of their start.
+        newest: the index in `rows` of each tag's newest lifetime.
+        log: every version of every row as (time of writing, index in `rows`, lifetime); it shows
+            the rows as a lagging replica has them.
     """
 
     id: int
@@ -53,26 +57,26 @@ class RepositoryRecord:
     log: list[tuple[int, int, TagLifetime]] = field(default_factory=list)
 
     def start(self, lifetime: TagLifetime, written_ms: int) -> None:
-        """Adds a lifetime, which becomes the newest of its name."""
+        """Add a lifetime as the newest of its name."""
         self.newest[lifetime.name] = len(self.rows)
         self.log.append((written_ms, len(self.rows), lifetime))
         self.rows.append(lifetime)
 
     def rewrite(self, lifetime: TagLifetime, written_ms: int) -> None:
-        """Replaces the newest lifetime of this name: its end has changed."""
+        """Replace the newest lifetime of this name with one that has another end."""
         row = self.newest[lifetime.name]
         self.log.append((written_ms, row, lifetime))
         self.rows[row] = lifetime
 
     def tag(self, name: str, now_ms: int) -> TagLifetime | None:
-        """The visible lifetime of the tag `name` at `now_ms`, or None."""
+        """Return the visible lifetime of the tag `name` at `now_ms`, or None."""
         row = self.newest.get(name)
         if row is None or not self.rows[row].visible_at(now_ms):
             return None
         return self.rows[row]
 
     def visible_tags(self, now_ms: int) -> Iterator[TagLifetime]:
-        """The visible lifetimes at `now_ms`, in no particular order."""
+        """Return the visible lifetimes at `now_ms`, in any order."""
         return (
             lifetime
             for lifetime in map(self.rows.__getitem__, self.newest.values())
@@ -80,18 +84,18 @@ class RepositoryRecord:
         )
 
     def rows_written_by(self, as_of_ms: int) -> list[TagLifetime]:
-        """The rows as a reader saw them who knew only what was written by `as_of_ms`."""
+        """Return the rows as they were stored at `as_of_ms`."""
         known = {row: lifetime for written, row, lifetime in self.log if written <= as_of_ms}
         return list(known.values())
 
     def last_modified(self, now_ms: int) -> int | None:
-        """The newest start of any visible tag at `now_ms`, in whole seconds; None without tags."""
+        """Return the newest start of a visible tag at `now_ms` in seconds, or None without tags."""
         newest = max((tag.start_ms for tag in self.visible_tags(now_ms)), default=None)
         return None if newest is None else newest // 1000
 
 
 class NamespaceRecord:
-    """The repositories of one namespace, by name and in the order of their ids."""
+    """The repositories of one namespace, by name and in order of their ids."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, RepositoryRecord] = {}
@@ -100,11 +104,11 @@ class NamespaceRecord:
         self._deleted: list[RepositoryRecord] = []
 
     def get(self, name: str) -> RepositoryRecord | None:
-        """The repository of this name that exists now, or None."""
+        """Return the repository that has this name now, or None."""
         return self._by_name.get(name)
 
     def get_as_of(self, name: str, as_of_ms: int) -> RepositoryRecord | None:
-        """The repository that had this name at `as_of_ms`; perhaps since deleted."""
+        """Return the repository that had this name at `as_of_ms`, even a deleted one, or None."""
         present = self._by_name.get(name)
         if present is not None and present.created_ms <= as_of_ms:
             return present
@@ -115,13 +119,13 @@ class NamespaceRecord:
         return None
 
     def add(self, record: RepositoryRecord) -> None:
-        """Adds a repository, whose id is higher than any before."""
+        """Add a repository whose id is higher than all others."""
         self._by_name[record.name] = record
         self._ids.append(record.id)
         self._in_order.append(record)
 
     def delete(self, record: RepositoryRecord, now_ms: int) -> None:
-        """Takes a repository away; a lagging replica can still find it."""
+        """Delete a repository; `get_as_of` still finds it."""
         record.deleted_ms = now_ms
         del self._by_name[record.name]
         position = bisect_left(self._ids, record.id)
@@ -129,6 +133,6 @@ class NamespaceRecord:
         self._deleted.append(record)
 
     def from_id(self, first_id: int) -> Iterator[RepositoryRecord]:
-        """The repositories whose id is `first_id` or higher, in the order of ids."""
+        """Return the repositories whose id is `first_id` or higher, in order of their ids."""
         for position in range(bisect_left(self._ids, first_id), len(self._in_order)):
             yield self._in_order[position]

@@ -1,7 +1,7 @@
-"""The state of a Quay, and everything that can happen to it: pure, no I/O, no threads.
+"""The state of a Quay and the operations that change it, without I/O and threads.
 
-The rules are those of Quay's own tag model (``data/model/oci/tag.py``); what they look like from
-outside is `quaycache.testing.answers`.
+The rules follow Quay's tag model (``data/model/oci/tag.py``). `quaycache.testing.answers` computes
+the API's answers from this state.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _REPOSITORY = re.compile(r"(?=.{1,255}\Z)[a-z0-9][.a-z0-9_-]*(?:/[a-z0-9][.a-z0-
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
-# Quay keeps a manifest that was pushed by digest alive for this long, under a hidden tag.
+# Quay keeps a manifest that was pushed by digest alive this long, with a hidden tag.
 _HIDDEN_TAG_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """The owner of an OAuth application token."""
+    """The owner of an OAuth application token, with the rights of that token."""
 
     name: str
     namespaces: frozenset[str]
@@ -36,13 +36,18 @@ class User:
 
 
 class Registry:
-    """Namespaces, repositories, tags and users, and a clock that can be moved.
+    """Namespaces, repositories, tags and users, with a clock that tests can move.
 
-    Every public method takes and returns plain JSON values: the embedded server carries them out
-    in its own process. Times are seconds UTC, durations are seconds.
+    `EmbeddedQuay.registry` runs these methods in the server process, so arguments and results are
+    JSON values. Times are seconds UTC, durations are seconds. A namespace exists as soon as it has
+    a repository.
+
+    Args:
+        clock: the function that returns the time in seconds UTC.
 
     Raises:
-        RegistryError: from any method, when a name is not valid or the thing is not there.
+        RegistryError: If a name, digest or state is invalid, if a repository, tag or digest does
+            not exist, or if a new repository already exists. Any method may raise it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -55,11 +60,15 @@ class Registry:
         self._hidden = 0
 
     def now(self) -> float:
-        """The registry's time."""
+        """Return the registry's time, in seconds UTC."""
         return self._clock() + self._moved
 
     def advance(self, seconds: float) -> None:
-        """Moves the registry's clock forward, or back if `seconds` is negative."""
+        """Move the registry's clock forward by `seconds`, or back if that is negative.
+
+        Starts and expiries of tags, page tokens, `Settings.replica_lag` and the ``date`` header
+        follow this clock. Latency, timeouts and rate limits do not.
+        """
         self._moved += seconds
 
     def create_repository(
@@ -72,20 +81,33 @@ class Registry:
         kind: str = "image",
         description: str | None = None,
     ) -> None:
-        """Creates an empty repository, after all others in the order of the listing."""
+        """Create an empty repository; the listing shows it after all others.
+
+        Args:
+            namespace: the namespace of the repository.
+            name: the name within the namespace; it may contain slashes.
+            public: whether anonymous callers see the repository.
+            state: one of Quay's repository states; see `set_state`.
+            kind: ``image``, or another kind, which a listing shows only with its ``repo_kind``.
+            description: the description that the listing shows.
+        """
         self._create(namespace, name, self._now_ms(), public, state, kind, description)
 
     def delete_repository(self, namespace: str, name: str) -> None:
-        """Deletes a repository with all its tags."""
+        """Delete a repository with all its tags."""
         record = self._repository(namespace, name)
         self.namespaces[namespace].delete(record, self._now_ms())
 
     def set_public(self, namespace: str, name: str, public: bool) -> None:
-        """Makes a repository public or private."""
+        """Make a repository public or private."""
         self._repository(namespace, name).public = public
 
     def set_state(self, namespace: str, name: str, state: str) -> None:
-        """Sets one of Quay's repository states: all but MARKED_FOR_DELETION are listed."""
+        """Set the state of a repository.
+
+        The states are ``NORMAL``, ``READ_ONLY``, ``MIRROR``, ``ORG_MIRROR`` and
+        ``MARKED_FOR_DELETION``. A repository in the last one looks as if it did not exist.
+        """
         _check_state(state)
         self._repository(namespace, name).state = state
 
@@ -99,20 +121,18 @@ class Registry:
         lifetime: float | None = None,
         manifest_list: bool = False,
     ) -> str:
-        """Pushes a tag, and creates the repository when it is missing, as a push does.
+        """Push a tag and return its manifest digest.
 
-        The same digest again is a push like any other: it starts a new lifetime.
+        A push creates a missing repository as a public one. A push of the digest that the tag
+        already has starts a new lifetime too: ``start_ts`` becomes the current time.
 
         Args:
-            namespace: of the repository.
-            repository: its name within the namespace.
-            tag: replaces the tag of the same name.
-            digest: of the manifest; None makes up a new one, the same in every run.
-            lifetime: until the tag expires; None is never.
+            namespace: the namespace of the repository.
+            repository: the name of the repository within the namespace.
+            tag: the name of the tag; an existing tag moves to the new digest.
+            digest: the manifest digest; None generates a new one, the same in every test run.
+            lifetime: the seconds until the tag expires; None means that it does not expire.
             manifest_list: whether the manifest is a list of manifests.
-
-        Returns:
-            The manifest digest.
         """
         now_ms = self._now_ms()
         record = self._find(namespace, repository)
@@ -126,10 +146,10 @@ class Registry:
         return digest
 
     def push_hidden(self, namespace: str, repository: str, digest: str | None = None) -> str:
-        """Pushes a manifest by digest: Quay holds on to it with a hidden, temporary tag.
+        """Push a manifest by digest, without a tag, and return the digest.
 
-        Returns:
-            The manifest digest.
+        Quay keeps such a manifest alive for an hour with a hidden tag. No endpoint shows that tag,
+        and it does not affect ``last_modified``.
         """
         record = self._repository(namespace, repository)
         digest = self._new_digest(record) if digest is None else _checked(_DIGEST, digest, "digest")
@@ -142,17 +162,20 @@ class Registry:
         return digest
 
     def delete_tag(self, namespace: str, repository: str, tag: str) -> None:
-        """Deletes an alive tag."""
+        """Delete a tag."""
         record, lifetime = self._tag(namespace, repository, tag)
         now_ms = self._now_ms()
         record.rewrite(replace(lifetime, end_ms=now_ms), now_ms)
 
     def restore(self, namespace: str, repository: str, tag: str, digest: str) -> None:
-        """Points a tag back at a manifest that the repository has had: a reversion."""
+        """Point a tag back at a manifest that the repository had before.
+
+        The restored tag starts now, and its ``reversion`` is true.
+        """
         record = self._repository(namespace, repository)
         earlier = next((row for row in record.rows if row.manifest_digest == digest), None)
         if earlier is None:
-            raise RegistryError(f"{namespace}/{repository} never had {digest}")
+            raise RegistryError(f"{namespace}/{repository} never had the digest {digest}")
         now_ms = self._now_ms()
         restored = TagLifetime(
             tag, digest, now_ms, manifest_list=earlier.manifest_list, reversion=True
@@ -162,12 +185,21 @@ class Registry:
     def set_expiry(
         self, namespace: str, repository: str, tag: str, expires_at: float | None
     ) -> None:
-        """Sets, changes or (None) clears when an alive tag expires; never a past time."""
+        """Set, change or clear the expiry of a tag.
+
+        Args:
+            namespace: the namespace of the repository.
+            repository: the name of the repository within the namespace.
+            tag: the name of the tag.
+            expires_at: the time of expiry in seconds UTC, in the future; None clears it.
+        """
         record, lifetime = self._tag(namespace, repository, tag)
         now_ms = self._now_ms()
         end_ms = None if expires_at is None else round(expires_at * 1000)
         if end_ms is not None and end_ms <= now_ms:
-            raise RegistryError(f"the expiry of {namespace}/{repository}:{tag} must lie ahead")
+            raise RegistryError(
+                f"the expiry of {namespace}/{repository}:{tag} must be in the future"
+            )
         record.rewrite(replace(lifetime, end_ms=end_ms), now_ms)
 
     def populate(
@@ -180,16 +212,15 @@ class Registry:
         every: int = 1,
         age: float = 86400.0,
     ) -> None:
-        """Creates many repositories with one tag each, fast.
+        """Create many public repositories with one tag each, in one call.
 
         Args:
-            namespace: that gets them.
-            count: how many.
-            tag: carried by every `every`-th, from the first on; the others carry only
-                ``not-<tag>``.
-            name: formatted with the number of the repository, from 0.
-            every: 1 gives the tag to all of them.
-            age: how long ago they were created and pushed.
+            namespace: the namespace of the repositories.
+            count: the number of repositories.
+            tag: the tag to push. Where `every` skips a repository, its tag is ``not-<tag>``.
+            name: the format of the names, which gets the number of the repository, from 0.
+            every: the interval: 1 gives the tag to all repositories, 3 to numbers 0, 3, 6, ...
+            age: how many seconds ago the repositories were created and pushed.
         """
         then_ms = self._now_ms() - round(age * 1000)
         for number in range(count):
@@ -205,14 +236,14 @@ class Registry:
         namespaces: Iterable[str] = (),
         scopes: Iterable[str] = ("repo:read",),
     ) -> None:
-        """Makes `token` a good OAuth application token of `user`.
+        """Register an OAuth application token of a user.
 
         Args:
-            user: the owner's name.
-            token: sent as ``Authorization: Bearer``.
-            namespaces: whose repositories the user may read, private ones too.
-            scopes: of the token. The listing heeds the user's rights alone; the other endpoints
-                show a private repository only to a token with ``repo:read``.
+            user: the name of the user.
+            token: the token, which a client sends as ``Authorization: Bearer TOKEN``.
+            namespaces: the namespaces whose private repositories the user may read.
+            scopes: the scopes of the token. Without ``repo:read``, the tag and repository
+                endpoints refuse private repositories; the listing still shows them.
         """
         self.users[token] = User(user, frozenset(namespaces), frozenset(scopes))
 
@@ -250,7 +281,7 @@ class Registry:
         _checked(_REPOSITORY, name, "repository")
         _check_state(state)
         if self._find(namespace, name) is not None:
-            raise RegistryError(f"{namespace}/{name} exists already")
+            raise RegistryError(f"repository {namespace}/{name} already exists")
         self._last_id += 1
         record = RepositoryRecord(
             self._last_id, namespace, name, public, state, kind, description, now_ms
@@ -274,10 +305,10 @@ class Registry:
 
 def _checked(grammar: re.Pattern[str], text: str, what: str) -> str:
     if grammar.fullmatch(text) is None:
-        raise RegistryError(f"{text!r} is no valid {what}")
+        raise RegistryError(f"invalid {what} {text!r}")
     return text
 
 
 def _check_state(state: str) -> None:
     if state not in STATES:
-        raise RegistryError(f"{state!r} is no repository state; one of {', '.join(STATES)}")
+        raise RegistryError(f"invalid state {state!r}: must be one of {', '.join(STATES)}")

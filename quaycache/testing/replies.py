@@ -1,4 +1,4 @@
-"""What goes back for a request: a reply, or one of the ways to get none."""
+"""The outcome of a request: a reply, or one of the ways not to reply."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ class Reply:
     """A status, headers and a body.
 
     Attributes:
-        status: of HTTP.
-        body: as a whole, or in the pieces that it is sent in.
-        content_length: what the header says, right or wrong; None sends no such header.
-        content_type: what the header says.
-        headers: further ones, names in lower case.
-        interval: seconds between two pieces of the body; None sends on at once. After 0, the server
-            looks at its connections first: one that is lost takes pieces without end until then.
+        status: the HTTP status.
+        body: the whole body, or the pieces to send one by one.
+        content_length: the value of the header, right or wrong; None omits the header.
+        content_type: the value of the header.
+        headers: additional headers, with names in lower case.
+        interval: the seconds between two pieces of the body; None sends them without a break. 0
+            returns to the event loop after each piece, which notices a lost connection: without a
+            break, a lost connection would accept pieces for ever.
     """
 
     status: int
@@ -37,7 +38,7 @@ class Reply:
 
 
 class Silence(enum.Enum):
-    """The ways to get no reply."""
+    """The ways not to reply."""
 
     RESET = "reset"
     DROP = "drop"
@@ -48,24 +49,24 @@ Outcome = Reply | Silence
 
 
 def phrase(status: int) -> str:
-    """The reason phrase of a status."""
+    """Return the reason phrase of a status."""
     return responses.get(status, "Unknown")
 
 
 def encoded(document: object) -> bytes:
-    """A JSON document as it goes over the wire."""
+    """Return a JSON document as bytes."""
     return json.dumps(document).encode()
 
 
 def whole_reply(
     status: int, body: bytes, content_type: bytes = JSON, headers: Headers = ()
 ) -> Reply:
-    """A reply with nothing wrong about it."""
+    """Return a reply with a correct ``content-length``."""
     return Reply(status, body, len(body), content_type, headers)
 
 
 def html_reply(status: int, headers: Headers = ()) -> Reply:
-    """An error of the front end: the page that nginx makes for `status`."""
+    """Return nginx's error page for `status`."""
     title = f"{status} {phrase(status)}"
     page = (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"

@@ -1,4 +1,4 @@
-"""A request's target -> the endpoint it means."""
+"""The mapping of a request target to an endpoint."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _REPOSITORY = "/api/v1/repository"
 
 
 class Endpoint(enum.Enum):
-    """What a target asks for."""
+    """An endpoint of the server."""
 
     LISTING = "listing"
     TAGS = "tag"
     REPOSITORY = "repository"
     MISSING_SLASH = "redirect"
-    NOTHING = "nothing"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An endpoint, with the names in the path and the query of the URL."""
+    """An endpoint with the names in its path and its query parameters."""
 
     endpoint: Endpoint
     namespace: str = ""
@@ -32,11 +32,11 @@ class Route:
 
 
 def route(target: str) -> Route:
-    """The endpoint of a target such as ``/api/v1/repository/ns/repo/tag/?limit=1``.
+    """Return the route of a target such as ``/api/v1/repository/ns/repo/tag/?limit=1``.
 
-    Repository names may hold slashes, escaped or not, and the word ``tag``; the last ``/tag/``
-    decides. A path that Quay's web application does not know is NOTHING: the listing has no
-    trailing slash, the tags must have one, and without it the answer is a redirect.
+    A repository name may contain slashes, escaped or not, and the word ``tag``: only a trailing
+    ``/tag/`` selects the tag endpoint. That endpoint requires its trailing slash; without it, the
+    answer is a redirect. The listing must not have a trailing slash. UNKNOWN is any other path.
     """
     path, _, text = target.partition("?")
     query = _parse_query(text) if text else {}
@@ -45,7 +45,7 @@ def route(target: str) -> Route:
     if path == _REPOSITORY:
         return Route(Endpoint.LISTING, query=query)
     if not path.startswith(f"{_REPOSITORY}/"):
-        return Route(Endpoint.NOTHING)
+        return Route(Endpoint.UNKNOWN)
     name = path[len(_REPOSITORY) + 1 :]
     endpoint = Endpoint.REPOSITORY
     if name.endswith("/tag/"):
@@ -54,11 +54,11 @@ def route(target: str) -> Route:
         endpoint, name = Endpoint.MISSING_SLASH, name[: -len("/tag")]
     namespace, _, repository = name.partition("/")
     if not namespace or not all(repository.split("/")):
-        return Route(Endpoint.NOTHING)
+        return Route(Endpoint.UNKNOWN)
     return Route(endpoint, namespace, repository, query)
 
 
 @lru_cache(maxsize=512)
 def _parse_query(text: str) -> Mapping[str, str]:
-    # The first of several values of one name counts, as in Quay's parser.
+    # If a parameter is repeated, Quay's parser takes the first value.
     return dict(reversed(parse_qsl(text, keep_blank_values=True)))

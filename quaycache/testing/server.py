@@ -22,10 +22,10 @@ _BACKLOG = 1024
 
 
 async def serve() -> None:
-    """Serves until standard input ends.
+    """Serve until standard input ends.
 
-    Writes one JSON line to standard output for the start, with the port and the file of the CA,
-    and one for each command; see `Admin`.
+    Standard output gets one line of JSON when the server listens, with its port and the path of
+    its CA, and then one line for each command; see `Admin`.
     """
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_report)
@@ -34,19 +34,19 @@ async def serve() -> None:
     connections = Connections(front_end)
     admin = Admin(front_end, connections, context)
     listener = await loop.create_server(
-        lambda: _Handshaken(connections), "127.0.0.1", 0, ssl=context, backlog=_BACKLOG
+        lambda: _ProtocolSelector(connections), "127.0.0.1", 0, ssl=context, backlog=_BACKLOG
     )
     descriptor, ca_file = tempfile.mkstemp(prefix="quaycache-ca-", suffix=".pem")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(authority)
-        _say({"port": listener.sockets[0].getsockname()[1], "ca_file": ca_file})
+        _write({"port": listener.sockets[0].getsockname()[1], "ca_file": ca_file})
         commands = asyncio.StreamReader(limit=2**26)
         pipe, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(commands), sys.stdin.buffer
         )
         async for line in commands:
-            _say(admin.execute(json.loads(line)))
+            _write(admin.execute(json.loads(line)))
         pipe.close()
     finally:
         Path(ca_file).unlink(missing_ok=True)
@@ -54,8 +54,8 @@ async def serve() -> None:
         connections.abort_all()
 
 
-class _Handshaken(asyncio.Protocol):
-    """Hands a connection over to the protocol that its TLS handshake has chosen."""
+class _ProtocolSelector(asyncio.Protocol):
+    """Replaces itself with the protocol that the TLS handshake has negotiated."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -68,12 +68,12 @@ class _Handshaken(asyncio.Protocol):
         connection.connection_made(transport)
 
 
-def _say(message: dict[str, Any]) -> None:
+def _write(message: dict[str, Any]) -> None:
     sys.stdout.write(f"{json.dumps(message)}\n")
     sys.stdout.flush()
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # Clients that hang up in the middle of something are what this server is for.
+    # A client that disconnects at any moment is part of a test, not an error of the server.
     if not isinstance(context.get("exception"), ConnectionError | ssl.SSLError | TimeoutError):
         loop.default_exception_handler(context)

@@ -1,4 +1,4 @@
-"""Everything that can be set on the embedded Quay while it runs."""
+"""The settings of the embedded Quay, which can change while it runs."""
 
 from __future__ import annotations
 
@@ -32,42 +32,49 @@ FaultKind = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Something that goes wrong with requests; the first fault that applies is the one that does.
+    """A defect in the answers to some requests.
 
-    Requests of the API's three endpoints only, and none that a rate limit has refused.
+    If several faults in `Settings.faults` match a request, the first one happens. Faults affect
+    only the listing, tag and repository endpoints, and no request that a rate limit refuses.
 
-    What each kind does:
+    The kinds are:
 
-    - ``status``: `status`, in HTML from the front end (429, 502, 503, 504) or in JSON from the
-      application (any other).
-    - ``reset``: RST_STREAM instead of an answer; over HTTP/1.1 a dropped connection.
-    - ``drop``: the connection is dropped instead of an answer.
-    - ``hang``: never an answer.
-    - ``trickle``: the answer, one byte every `interval` seconds.
-    - ``truncate``: half of the body, although ``content-length`` promises all of it.
-    - ``truncate_unsized``: half of the body, without ``content-length``, as if it was complete.
-    - ``huge``: a body of `size` bytes, made as it is sent.
+    - ``status``: an error answer with the status `status`; 429, 502, 503 and 504 are HTML from
+      the front end, all others JSON from the application.
+    - ``reset``: RST_STREAM instead of an answer; over HTTP/1.1, a dropped connection.
+    - ``drop``: a dropped connection instead of an answer.
+    - ``hang``: no answer, on a connection that stays open.
+    - ``trickle``: the correct answer, one byte every `interval` seconds.
+    - ``truncate``: the first half of the body; ``content-length`` announces the whole.
+    - ``truncate_unsized``: the first half of the body, without ``content-length``.
+    - ``huge``: the correct answer, followed by spaces up to `size` bytes.
     - ``html``: an HTML page with status 200.
-    - ``invalid_json``: a body that is not JSON.
-    - ``nested``: `size` nested lists.
-    - ``list``: the document in a list.
-    - ``null``: ``tags`` or ``repositories`` is null.
-    - ``text_time``: ``start_ts`` or ``last_modified`` is text.
-    - ``number_name``: ``name`` is a number.
-    - ``no_digest``: no ``manifest_digest``.
-    - ``other_name``: another ``name`` than was asked for.
-    - ``number_next_page``: ``next_page`` is a number.
+    - ``invalid_json``: a body that is not JSON, with the content type of JSON.
+    - ``nested``: `size` nested lists instead of the document.
+    - ``list``: a list with the document as its only element.
+    - ``null``: null as the value of ``tags`` or ``repositories``.
+    - ``text_time``: text as the value of ``start_ts`` or ``last_modified``.
+    - ``number_name``: a number as the value of ``name``.
+    - ``no_digest``: tags without ``manifest_digest``.
+    - ``other_name``: tags or repositories with a ``name`` that was not requested.
+    - ``number_next_page``: a number as the value of ``next_page``.
+
+    The kinds that change tags or repositories leave an answer without a list of them unchanged.
 
     Attributes:
-        kind: what happens.
-        match: only to requests whose path with query contains this text.
-        endpoint: only to requests of this endpoint; None is any.
-        times: only to the first so many requests it would apply to; None is always.
-        probability: of applying, from 0 to 1; drawn from a generator seeded with
-            `Settings.seed`, so that runs repeat.
-        status: of kind ``status``.
-        interval: of kind ``trickle``, in seconds.
-        size: of kinds ``huge`` (default 1 GB) and ``nested`` (default 100,000).
+        kind: the kind of defect.
+        match: the text that the request's path and query must contain; it can be empty.
+        endpoint: the endpoint that the request must address; None means all three.
+        times: how many times the fault happens; None is unlimited.
+        probability: the probability, from 0 to 1, that the fault happens to a matching request. The
+            random generator starts from `Settings.seed`, so test runs are reproducible.
+        status: the HTTP status, from 400 to 599, for kind ``status``.
+        interval: the seconds between two bytes, for kind ``trickle``.
+        size: the number of bytes for kind ``huge`` (None is 1 GiB), or the depth for kind
+            ``nested`` (None is 100,000).
+
+    Raises:
+        ValueError: If a value is out of range.
     """
 
     kind: FaultKind
@@ -80,26 +87,31 @@ class Fault:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self.kind in get_args(FaultKind), f"no fault kind {self.kind!r}")
+        _check(self.kind in get_args(FaultKind), f"invalid fault kind {self.kind!r}")
         _check(
             self.endpoint in (None, "listing", "tag", "repository"),
-            f"no endpoint {self.endpoint!r}",
+            f"invalid endpoint {self.endpoint!r}",
         )
-        _check(0 <= self.probability <= 1, "a probability is from 0 to 1")
-        _check(self.times is None or self.times >= 0, "times cannot be negative")
-        _check(400 <= self.status <= 599, "the status of a fault is from 400 to 599")
+        _check(0 <= self.probability <= 1, "probability must be from 0 to 1")
+        _check(self.times is None or self.times >= 0, "times must not be negative")
+        _check(400 <= self.status <= 599, "status must be from 400 to 599")
         _check_seconds("interval", self.interval)
         _check(self.size is None or self.size > 0, "size must be positive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """A limit as nginx's ``limit_req`` with ``burst`` and ``nodelay`` has it.
+    """A rate limit like nginx's ``limit_req`` with ``burst`` and ``nodelay``.
+
+    It applies to paths under ``/api/``. A request over the limit gets a 429.
 
     Attributes:
-        rate: requests a second.
-        burst: requests beyond the rate before one is refused.
-        key: what has a bucket of its own: each connection, or each client IP address.
+        rate: the number of requests per second.
+        burst: the number of requests above the rate that pass immediately.
+        key: the unit to which the limit applies: each connection or each client IP address.
+
+    Raises:
+        ValueError: If a value is out of range.
     """
 
     rate: float
@@ -108,36 +120,48 @@ class RateLimit:
 
     def __post_init__(self) -> None:
         _check(self.rate > 0, "rate must be positive")
-        _check(self.burst >= 0, "burst cannot be negative")
-        _check(self.key in ("connection", "ip"), f"no rate limit key {self.key!r}")
+        _check(self.burst >= 0, "burst must not be negative")
+        _check(self.key in ("connection", "ip"), f"invalid rate limit key {self.key!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How the embedded Quay behaves; the defaults are Quay's, without limits, delays or faults.
+    """The behaviour of the embedded Quay.
+
+    The defaults are those of a real Quay, without rate limits, delays and faults.
 
     Attributes:
-        latency: seconds from a request to its answer; a 429 comes at once. The registry is read
-            when the request arrives and ``date`` when the answer leaves: the least favourable
-            order for a cache.
-        listing_latency: instead of `latency`, for the listing.
-        tag_latency: instead of `latency`, for the tag endpoint.
-        jitter: up to so many seconds more, drawn evenly from the seeded generator.
-        http2: whether HTTP/2 is offered to connections made from now on.
-        connection_requests: a connection ends after so many requests; None is never.
-        idle_timeout: a connection ends after so many seconds without a request; None is never.
-        close_http1: whether every HTTP/1.1 answer under ``/api/`` ends its connection.
-        rate_limit: "quay" is Quay's own: for HTTP/2 50 requests a second and a burst of 100 for
-            each connection, for HTTP/1.1 5 a second and a burst of 25 for each client address.
-        retry_after: sent with every 429 and 503, as it is; None sends none, like Quay.
-        date: whether answers have a ``date``.
-        date_skew: seconds that ``date`` is ahead of the registry's clock.
-        last_modified: whether the listing says it when asked; other servers and old ones do not.
-        replica_lag: seconds that the database behind the tag endpoint is behind.
-        repeat_first_page: whether the listing takes every page token for a bad one.
-        ignore_tokens: whether every bearer token is taken for a bad one.
-        faults: see `Fault`; naming them again starts their `times` and the generator afresh.
-        seed: of the generator behind `jitter` and `Fault.probability`.
+        latency: the seconds from a request to its answer; a 429 is immediate. The server reads the
+            registry when the request arrives, and the time for ``date`` when the answer leaves:
+            the worst case for a cache.
+        listing_latency: the latency of the listing; None is `latency`.
+        tag_latency: the latency of the tag endpoint; None is `latency`.
+        jitter: the maximum of a random, evenly distributed addition to each latency, in seconds.
+        http2: whether new connections can negotiate HTTP/2.
+        connection_requests: the number of requests after which a connection ends, over HTTP/2 with
+            GOAWAY; None is unlimited.
+        idle_timeout: the seconds without a request in flight after which a connection ends; None
+            is unlimited.
+        close_http1: whether each HTTP/1.1 answer under ``/api/`` ends its connection.
+        rate_limit: the limit of requests; None is unlimited. ``"quay"`` sets the limits of a real
+            Quay: over HTTP/2 50 requests per second and a burst of 100 per connection, over
+            HTTP/1.1 5 per second and a burst of 25 per client IP address. A new limit starts with
+            a full burst.
+        retry_after: the ``retry-after`` header of each 429 and 503, sent unchanged; None omits it,
+            as Quay does.
+        date: whether answers have a ``date`` header.
+        date_skew: the seconds by which ``date`` is ahead of the registry's clock.
+        last_modified: whether the listing has ``last_modified`` for a request that asks for it;
+            False models a server that does not know this field.
+        replica_lag: the seconds by which the tag endpoint's database is behind the listing's.
+        repeat_first_page: whether the listing treats every page token as invalid.
+        ignore_tokens: whether the server treats every bearer token as invalid.
+        faults: the faults. Setting `faults` or `seed` restarts `Fault.times` and the random
+            generator.
+        seed: the seed of the random generator for `jitter` and `Fault.probability`.
+
+    Raises:
+        ValueError: If a value is out of range.
     """
 
     latency: float = 0.0
@@ -174,19 +198,19 @@ class Settings:
             self.rate_limit is None
             or self.rate_limit == "quay"
             or isinstance(self.rate_limit, RateLimit),
-            "rate_limit is 'quay', a RateLimit or None",
+            "rate_limit must be 'quay', a RateLimit or None",
         )
 
     def changed(self, changes: Mapping[str, Any]) -> Settings:
-        """These settings with some of them changed.
+        """Return a copy with changed values.
 
         Args:
-            changes: by the name of a setting. A `Fault` or `RateLimit` may be given as a mapping
-                of its fields, which is what travels to the server.
+            changes: the new values by setting. A mapping of its fields may stand for a `Fault` or
+                a `RateLimit`.
 
         Raises:
-            TypeError: there is no setting, or no field, of that name.
-            ValueError: a value is out of range.
+            TypeError: If a setting or a field does not exist.
+            ValueError: If a value is out of range.
         """
         made = dict(changes)
         if isinstance(made.get("rate_limit"), Mapping):
@@ -198,13 +222,13 @@ class Settings:
         return dataclasses.replace(self, **made)
 
 
-def _check(true: bool, message: str) -> None:
-    if not true:
+def _check(valid: bool, message: str) -> None:
+    if not valid:
         raise ValueError(message)
 
 
 def _check_seconds(name: str, value: float | None) -> None:
     _check(
         value is None or (math.isfinite(value) and value >= 0),
-        f"{name} is a number of seconds, not {value!r}",
+        f"{name} must be a finite number of seconds, at least 0: {value!r}",
     )

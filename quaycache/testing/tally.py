@@ -1,4 +1,4 @@
-"""The counters while they count."""
+"""The live counters of the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from quaycache.testing.routing import Endpoint
 
 
 class Tally:
-    """Counts requests, answers and connections, and remembers peaks."""
+    """Running counts of requests, answers and connections, with the peaks of concurrency."""
 
     def __init__(self, in_flight: int = 0) -> None:
         self._requests: Counter[Endpoint] = Counter()
@@ -23,35 +23,35 @@ class Tally:
 
     @property
     def in_flight(self) -> int:
-        """Requests that have arrived and are not done with."""
+        """The number of requests whose answers are not complete."""
         return self._in_flight
 
-    def connected(self, *, resumed: bool) -> None:
-        """Counts a connection."""
+    def count_connection(self, *, resumed: bool) -> None:
+        """Count a connection."""
         self._connections += 1
         self._resumed += resumed
 
-    def arrived(self, endpoint: Endpoint, *, authenticated: bool) -> None:
-        """Counts a request."""
+    def count_request(self, endpoint: Endpoint, *, authenticated: bool) -> None:
+        """Count a request."""
         self._requests[endpoint] += 1
         self._authenticated += authenticated
 
-    def begun(self, streams: int) -> None:
-        """A request is in flight, as one of `streams` on its connection."""
+    def begin_request(self, streams: int) -> None:
+        """Add a request in flight; its connection now has `streams` of them."""
         self._in_flight += 1
         self._peak_in_flight = max(self._peak_in_flight, self._in_flight)
         self._peak_streams = max(self._peak_streams, streams)
 
-    def ended(self, requests: int = 1) -> None:
-        """So many requests are no longer in flight."""
+    def end_requests(self, requests: int = 1) -> None:
+        """Remove requests that are no longer in flight."""
         self._in_flight -= requests
 
-    def answered(self, status: int) -> None:
-        """Counts an answer whose sending has begun."""
+    def count_answer(self, status: int) -> None:
+        """Count an answer as soon as its first bytes are sent."""
         self._statuses[status] += 1
 
     def read(self, open_connections: int) -> Counters:
-        """The counters at this moment."""
+        """Return the counters at this moment."""
         return Counters(
             requests=self._requests.total(),
             listing=self._requests[Endpoint.LISTING],
