@@ -8,46 +8,42 @@ imports nothing of it, since its pytest plugin is loaded into every test run.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quaycache.testing.answers import Answer, QuayApi
-    from quaycache.testing.counters import Counters
-    from quaycache.testing.embedded import EmbeddedQuay
-    from quaycache.testing.errors import EmbeddedQuayError, RegistryError
-    from quaycache.testing.registry import Registry
-    from quaycache.testing.settings import Fault, RateLimit, Settings
+    from quaycache.testing.answers import Answer as Answer
+    from quaycache.testing.answers import QuayApi as QuayApi
+    from quaycache.testing.counters import Counters as Counters
+    from quaycache.testing.embedded import EmbeddedQuay as EmbeddedQuay
+    from quaycache.testing.errors import EmbeddedQuayError as EmbeddedQuayError
+    from quaycache.testing.errors import RegistryError as RegistryError
+    from quaycache.testing.registry import Registry as Registry
+    from quaycache.testing.settings import Fault as Fault
+    from quaycache.testing.settings import FaultKind as FaultKind
+    from quaycache.testing.settings import RateLimit as RateLimit
+    from quaycache.testing.settings import Settings as Settings
 
-__all__ = [
-    "Answer",
-    "Counters",
-    "EmbeddedQuay",
-    "EmbeddedQuayError",
-    "Fault",
-    "QuayApi",
-    "RateLimit",
-    "Registry",
-    "RegistryError",
-    "Settings",
-]
-
-_HOMES = {
-    "Answer": "answers",
-    "Counters": "counters",
-    "EmbeddedQuay": "embedded",
-    "EmbeddedQuayError": "errors",
-    "Fault": "settings",
-    "QuayApi": "answers",
-    "RateLimit": "settings",
-    "Registry": "registry",
-    "RegistryError": "errors",
-    "Settings": "settings",
+_MODULES = {
+    "answers": ("Answer", "QuayApi"),
+    "counters": ("Counters",),
+    "embedded": ("EmbeddedQuay",),
+    "errors": ("EmbeddedQuayError", "RegistryError"),
+    "registry": ("Registry",),
+    "settings": ("Fault", "FaultKind", "RateLimit", "Settings"),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> object:
+# The pytest plugin is imported into every test run, so importing this package must stay cheap.
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -157,13 +157,6 @@ def test_the_parent_never_imports_the_extra() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    import quaycache.testing
-
-    with pytest.raises(AttributeError, match="Nothing"):
-        quaycache.testing.Nothing  # noqa: B018 - the attribute is looked up
-
-
 PLUGIN_USER = """
 def test_one(embedded_quay):
     assert embedded_quay.counters().requests == 0

@@ -1,0 +1,36 @@
+"""The names that `quaycache.testing` exports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import quaycache.testing
+
+PATIENCE = 60
+
+
+def test_help_shows_every_public_class_and_method() -> None:
+    # The names are imported at their first use: only a new process has not imported any.
+    code = (
+        "import pydoc, quaycache.testing\n"
+        "print(pydoc.render_doc(quaycache.testing, renderer=pydoc.plaintext))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True
+    ).stdout
+    for name in quaycache.testing.__all__:
+        value = getattr(quaycache.testing, name)
+        if not isinstance(value, type):
+            assert f"    {name} = " in shown, name
+            continue
+        assert f"    class {name}(" in shown, name
+        for member in vars(value):
+            assert member.startswith("_") or f" {member}" in shown, f"{name}.{member}"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="Nothing"):
+        quaycache.testing.Nothing  # noqa: B018 - the attribute is looked up
