@@ -1,7 +1,7 @@
-"""Writes the reference pages from the code: `python docs/reference.py`.
+"""Generator of the reference pages: `python docs/reference.py`.
 
-A test compares the pages with what this would write, so nothing in them is out of date, and no
-option and no public name is missing.
+A test compares the pages with the output of this script, so they contain every option and every
+public name, and match the code.
 """
 
 from __future__ import annotations
@@ -9,23 +9,28 @@ from __future__ import annotations
 import inspect
 import re
 from argparse import Action
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from textwrap import dedent
+from types import ModuleType
+from typing import Any, Final, get_args
 
 import quaycache
+import quaycache.testing
 from quaycache.cli.app import COMMANDS
 from quaycache.cli.commands import Command, Group
 from quaycache.cli.parser import Parser
+from quaycache.testing.pytest_plugin import embedded_quay
 
 _HERE: Final = Path(__file__).parent
 _SECTION: Final = re.compile(r"(Args|Attributes|Returns|Raises):$")
+_EXAMPLE: Final = re.compile(r"^(.*)::\n\n((?: {4}.*\n|\n)+)", re.MULTILINE)
 _ITEM: Final = re.compile(r"^- (\w+(?:, \w+)*): ")
 
 _WIDTH: Final = 70
 
-# For the fan-out, not for its callers.
+# The fan-out calls these; users do not.
 _WITHIN: Final = {"bound", "known_answer", "known_answers", "claim", "begin_anew"}
 
 _AREAS: Final = {
@@ -45,9 +50,19 @@ _AREAS: Final = {
     ),
 }
 
+_TESTING_AREAS: Final = {
+    "Server": ("EmbeddedQuay",),
+    "Registry": ("Registry",),
+    "Settings": ("Settings", "RateLimit"),
+    "Faults": ("Fault", "FaultKind"),
+    "Counters": ("Counters",),
+    "Answers without a server": ("QuayApi", "Answer"),
+    "Errors": ("RegistryError", "EmbeddedQuayError"),
+}
+
 
 def commands() -> str:
-    """The page of the command's options."""
+    """Return the page of the command's options."""
     lines = [
         "# Commands",
         "",
@@ -64,7 +79,7 @@ def commands() -> str:
 
 
 def library() -> str:
-    """The page of the public names."""
+    """Return the page of the library's public names."""
     lines = [
         "# Library",
         "",
@@ -73,17 +88,44 @@ def library() -> str:
         "command reads the `QUAYCACHE_` environment variables; the library does not.",
         "",
     ]
-    for area, names in _AREAS.items():
-        lines += [f"## {area}", ""]
-        for name in names:
-            lines += _name(name)
-    missing = set(quaycache.__all__) - {"__version__"} - {n for of in _AREAS.values() for n in of}
-    if missing:
-        raise ValueError(f"in no area: {', '.join(sorted(missing))}")
+    lines += _public_names(quaycache, _AREAS)
     return "\n".join(lines)
 
 
-PAGES: Final[dict[str, Callable[[], str]]] = {"commands.md": commands, "library.md": library}
+def testing() -> str:
+    """Return the page of the embedded Quay."""
+    lines = [
+        "# Testing",
+        "",
+        "Written by `python docs/reference.py` from the docstrings. Everything here is imported",
+        "from `quaycache.testing`. Times are seconds UTC, durations seconds, sizes bytes.",
+        "",
+        *_prose(inspect.getdoc(quaycache.testing) or ""),
+        *("## Fixture", "", "### embedded_quay", ""),
+        *_prose(inspect.getdoc(embedded_quay) or ""),
+        *_public_names(quaycache.testing, _TESTING_AREAS),
+    ]
+    return "\n".join(lines)
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "commands.md": commands,
+    "library.md": library,
+    "testing.md": testing,
+}
+
+
+def _public_names(module: ModuleType, areas: Mapping[str, tuple[str, ...]]) -> list[str]:
+    lines = []
+    for area, names in areas.items():
+        lines += [f"## {area}", ""]
+        for name in names:
+            lines += _name(name, getattr(module, name))
+    listed = {name for names in areas.values() for name in names}
+    missing = set(module.__all__) - listed - {"__version__"}
+    if missing:
+        raise ValueError(f"names without an area: {', '.join(sorted(missing))}")
+    return lines
 
 
 def _all(group: Group) -> Iterator[Command]:
@@ -134,12 +176,11 @@ def _option(parser: Parser, action: Action) -> str:
     )
 
 
-def _name(name: str) -> list[str]:
-    value = getattr(quaycache, name)
+def _name(name: str, value: object) -> list[str]:
     lines = [f"### {name}", ""]
     documented = inspect.isclass(value) or inspect.isfunction(value)
     if not documented:
-        return [*lines, *_plain(name, value), ""]
+        return [*lines, *_plain(value), ""]
     if (signature := _signature(value)) is not None:
         lines += ["```python", f"{name}{signature}", "```", ""]
     lines += _prose(inspect.getdoc(value) or "")
@@ -154,10 +195,11 @@ def _name(name: str) -> list[str]:
     return [*lines, ""] if lines[-1] else lines
 
 
-def _plain(name: str, value: object) -> list[str]:
-    """A name that is neither a class nor a function."""
-    if name == "Event":
-        return ["Any of " + ", ".join(f"`{one.__name__}`" for one in value.__args__) + "."]  # type: ignore[attr-defined]  # a union
+def _plain(value: object) -> list[str]:
+    """Return the text of a name that is neither a class nor a function."""
+    if alternatives := get_args(value):
+        shown = (f"`{getattr(one, '__name__', one)}`" for one in alternatives)
+        return [f"Any of {', '.join(shown)}."]
     return ["The `last_modified` of a repository whose row lacks it. It proves nothing."]
 
 
@@ -172,7 +214,7 @@ def _methods(value: type) -> Iterator[tuple[str, Any]]:
 
 
 def _signature(value: Any) -> str | None:
-    """Arguments as they are written, one a line if they are many; None of an error or an enum."""
+    """Return the arguments as in the source, one per line if they are long; None if irrelevant."""
     of_class = inspect.isclass(value)
     if of_class and (
         issubclass(value, BaseException | Enum) or getattr(value, "_is_protocol", False)
@@ -193,26 +235,29 @@ def _signature(value: Any) -> str | None:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    text = f"{parameter.name}: {_annotation(parameter.annotation)}"
+    stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+    text = f"{stars}{parameter.name}: {_annotation(parameter.annotation)}"
     if parameter.default is parameter.empty:
         return text
     if isinstance(parameter.default, Enum):
         return f"{text} = {parameter.default}"
-    if isinstance(parameter.default, tuple):
+    if hasattr(parameter.default, "_fields"):  # a named tuple
         return f"{text} = {type(parameter.default).__name__}()"
+    if inspect.isbuiltin(parameter.default):
+        return f"{text} = {parameter.default.__module__}.{parameter.default.__name__}"
     return f"{text} = {parameter.default!r}"
 
 
 def _annotation(annotation: Any) -> str:
-    """As it is written: the sources postpone their evaluation."""
+    """Return an annotation as in the source, which postpones the evaluation of annotations."""
     return annotation if isinstance(annotation, str) else str(annotation.__forward_arg__)
 
 
 def _prose(docstring: str) -> list[str]:
-    """A docstring as Markdown: its sections are lists."""
+    """Return a docstring as Markdown: sections become lists, examples become code blocks."""
     lines: list[str] = []
     in_section = False
-    for line in docstring.replace("``", "`").splitlines():
+    for line in _EXAMPLE.sub(_code_block, docstring.replace("``", "`")).splitlines():
         section = _SECTION.match(line)
         if section is not None:
             lines += [f"**{section[1]}**", ""]
@@ -224,6 +269,11 @@ def _prose(docstring: str) -> list[str]:
         else:
             lines.append(line)
     return [*lines, ""]
+
+
+def _code_block(example: re.Match[str]) -> str:
+    introduction = f"{example[1]}:\n\n" if example[1] else ""
+    return f"{introduction}```python\n{dedent(example[2]).strip()}\n```\n\n"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,12 @@ _READ_SCOPE = "repo:read"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP status and its JSON document."""
+    """An HTTP status and its JSON document.
+
+    Attributes:
+        status: the HTTP status.
+        document: the JSON document, as a dict.
+    """
 
     status: int
     document: Document
@@ -36,6 +41,15 @@ class Answer:
 
 class QuayApi:
     """The read endpoints of one registry, without a server.
+
+    ::
+
+        from quaycache.testing import QuayApi, Registry
+
+        registry = Registry(clock=lambda: 1_800_000_000.0)
+        registry.push("team", "app", "stable")
+        answer = QuayApi(registry).tags("team", "app", {"specificTag": "stable"})
+        assert answer.document["tags"][0]["start_ts"] == 1_800_000_000
 
     Every method takes the query parameters as they appear in the URL, and the bearer token of the
     request; None is a request without a token. Like Quay, it ignores a token that the registry

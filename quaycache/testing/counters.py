@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Counters:
         peak_in_flight: the highest number of requests in flight on all connections together.
     """
 
-    requests: int = 0
-    listing: int = 0
-    tag: int = 0
-    authenticated: int = 0
-    by_status: Mapping[int, int] = field(default_factory=dict)
-    connections: int = 0
-    resumed: int = 0
-    open_connections: int = 0
-    peak_streams: int = 0
-    peak_in_flight: int = 0
+    requests: int
+    listing: int
+    tag: int
+    authenticated: int
+    by_status: Mapping[int, int]
+    connections: int
+    resumed: int
+    open_connections: int
+    peak_streams: int
+    peak_in_flight: int

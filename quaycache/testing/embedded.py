@@ -15,6 +15,17 @@ from quaycache.testing.settings import Settings
 class EmbeddedQuay:
     """A Quay server on the loopback interface, in a separate process.
 
+    ::
+
+        from quaycache import QuayClient, resolve
+        from quaycache.testing import EmbeddedQuay
+
+        with EmbeddedQuay() as quay:
+            digest = quay.registry.push("team", "app", "stable")
+            with QuayClient(api_url=quay.url, ssl_context=quay.ssl_context()) as client:
+                (image,) = resolve(["quay://team/*:stable"], client=client).images
+        assert image.digest == digest
+
     The constructor returns when the server listens. `close`, or the end of a ``with`` block, stops
     it; it also ends when this process ends, even if this process is killed. All methods may be
     called from any thread.
@@ -24,7 +35,7 @@ class EmbeddedQuay:
             after the change is visible there.
 
     Raises:
-        quaycache.MissingExtraError: If the extra ``testing`` is not installed.
+        MissingExtraError: If the extra ``testing`` is not installed.
         EmbeddedQuayError: If the server does not start. Every other method raises it if the server
             has ended.
     """

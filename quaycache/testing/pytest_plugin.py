@@ -23,8 +23,8 @@ def _quay_process() -> Iterator[EmbeddedQuay]:
 def embedded_quay(_quay_process: EmbeddedQuay) -> EmbeddedQuay:
     """Return the session's `EmbeddedQuay`, reset to an empty registry and default settings.
 
-    One server process serves all tests of the session. It starts with the first test that uses
-    the fixture.
+    One server process serves all tests of the session, or of one pytest-xdist worker. It starts
+    with the first test that uses the fixture.
     """
     _quay_process.reset()
     return _quay_process

@@ -106,7 +106,7 @@ class Registry:
         """Set the state of a repository.
 
         The states are ``NORMAL``, ``READ_ONLY``, ``MIRROR``, ``ORG_MIRROR`` and
-        ``MARKED_FOR_DELETION``. A repository in the last one looks as if it did not exist.
+        ``MARKED_FOR_DELETION``. A repository that is marked for deletion looks missing.
         """
         _check_state(state)
         self._repository(namespace, name).state = state

@@ -205,8 +205,8 @@ class Settings:
         """Return a copy with changed values.
 
         Args:
-            changes: the new values by setting. A mapping of its fields may stand for a `Fault` or
-                a `RateLimit`.
+            changes: the new values, by the name of the setting. A mapping of its fields may stand
+                for a `Fault` or a `RateLimit`.
 
         Raises:
             TypeError: If a setting or a field does not exist.

@@ -1,4 +1,4 @@
-"""The pages say what is so: the generated ones are up to date, and links lead somewhere."""
+"""The documentation matches the code, its links resolve, and its examples run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.docs.pages import DOCS, ROOT, blocks, run
 
 REFERENCE = runpy.run_path(str(DOCS / "reference.py"))
 GENERATED: dict[str, Callable[[], str]] = REFERENCE["PAGES"]
+SIGNATURE = re.compile(r"^#+ [^\n]*\n\n```python\n.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 TEXTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")] if path.is_file())
 
@@ -25,7 +26,7 @@ def test_a_generated_page_is_up_to_date(page: str) -> None:
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_resolve(path: Path) -> None:
     for target, anchor in LINK.findall(path.read_text()):
         found = (path.parent / target).resolve() if target else path
         assert found.exists(), target
@@ -34,12 +35,12 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def anchors(path: Path) -> set[str]:
-    """As a forge makes them of headings."""
+    """Return the anchors that a forge generates for the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_option_of_the_main_job_is_in_the_readme() -> None:
+def test_the_readme_lists_every_option_of_resolve() -> None:
     readme = (ROOT / "README.md").read_text()
     page = (DOCS / "commands.md").read_text()
     resolve = page.partition("## quaycache resolve\n")[2].partition("\n## ")[0]
@@ -49,8 +50,19 @@ def test_every_option_of_the_main_job_is_in_the_readme() -> None:
     assert [flag for flag in flags if flag not in readme and flag not in short] == []
 
 
-def test_the_example_of_a_test_passes(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
-    (example,) = [block for block in blocks(readme, "python") if "def test_" in block]
+README_EXAMPLES = [
+    block for block in blocks((ROOT / "README.md").read_text(), "python") if "def test_" in block
+]
+PAGE_EXAMPLES = blocks(SIGNATURE.sub("", (DOCS / "testing.md").read_text()), "python")
+
+
+def test_the_readme_and_the_testing_page_have_examples() -> None:
+    assert (len(README_EXAMPLES), len(PAGE_EXAMPLES)) == (1, 3)
+
+
+@pytest.mark.parametrize("example", [*README_EXAMPLES, *PAGE_EXAMPLES])
+def test_an_example_of_the_embedded_quay_passes(example: str, tmp_path: Path) -> None:
     (tmp_path / "test_example.py").write_text(example)
-    run(f"{sys.executable} -m pytest -q -p no:cacheprovider test_example.py", tmp_path, {})
+    is_test = "def test_" in example
+    program = "-m pytest -q -p no:cacheprovider" if is_test else ""
+    run(f"{sys.executable} {program} test_example.py", tmp_path, {})

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import subprocess
 import sys
+from typing import Any, get_args
 
 import pytest
 
 import quaycache.testing
+from quaycache.testing import Answer, Counters, Fault, FaultKind, RateLimit, Settings
 
 PATIENCE = 60
 
@@ -34,3 +38,16 @@ def test_help_shows_every_public_class_and_method() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="Nothing"):
         quaycache.testing.Nothing  # noqa: B018 - the attribute is looked up
+
+
+@pytest.mark.parametrize("described", [Settings, RateLimit, Fault, Counters, Answer])
+def test_the_docstring_of_a_record_describes_every_field(described: type[Any]) -> None:
+    attributes = (described.__doc__ or "").partition("Attributes:\n")[2]
+    names = re.findall(r"^ {8}(\w+): ", attributes, re.MULTILINE)
+    fields = [field.name for field in dataclasses.fields(described)]
+    assert [name for name in names if name in fields] == fields
+
+
+def test_the_docstring_of_fault_describes_every_kind() -> None:
+    kinds = re.findall(r"^ {4}- ``(\w+)``: ", Fault.__doc__ or "", re.MULTILINE)
+    assert kinds == list(get_args(FaultKind))
