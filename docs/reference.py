@@ -151,7 +151,9 @@ def _command(command: Command) -> list[str]:
 def _usage(parser: Parser) -> str:
     shown = {"?": "[{}]", "+": "{}..."}
     positional = [action for action in parser._actions if not action.option_strings]
-    words = [shown.get(str(one.nargs), "{}").format(one.metavar) for one in positional]
+    words = [
+        shown.get(str(argument.nargs), "{}").format(argument.metavar) for argument in positional
+    ]
     return " ".join([parser.prog, "[OPTION]...", *words])
 
 
@@ -198,7 +200,7 @@ def _name(name: str, value: object) -> list[str]:
 def _plain(value: object) -> list[str]:
     """Return the text of a name that is neither a class nor a function."""
     if alternatives := get_args(value):
-        shown = (f"`{getattr(one, '__name__', one)}`" for one in alternatives)
+        shown = [f"`{getattr(member, '__name__', member)}`" for member in alternatives]
         return [f"Any of {', '.join(shown)}."]
     return ["The `last_modified` of a repository whose row lacks it. It proves nothing."]
 

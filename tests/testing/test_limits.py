@@ -109,6 +109,14 @@ def test_a_new_http2_connection_has_a_bucket_of_its_own(
         assert statuses == [200, 200, 429]
 
 
+def test_a_429_ends_an_http1_connection(connect: Connect, embedded_quay: EmbeddedQuay) -> None:
+    embedded_quay.configure(rate_limit={"rate": 0.001, "burst": 0, "key": "ip"})
+    client = connect(http2=False)
+    assert client.get(REPOSITORIES, params=LISTING).status_code == 200
+    refused = client.get(REPOSITORIES, params=LISTING)
+    assert (refused.status_code, refused.headers["connection"]) == (429, "close")
+
+
 def test_http1_connections_share_the_bucket_of_their_address(
     connect: Connect, embedded_quay: EmbeddedQuay
 ) -> None:

@@ -20,6 +20,16 @@ def walk(read: Reader, token: str | None = None) -> list[str]:
         query = {"next_page": page["next_page"]}
 
 
+def page_tokens(read: Reader) -> list[str]:
+    """Return the token of each page after the first."""
+    tokens: list[str] = []
+    page = read.page()
+    while "next_page" in page:
+        tokens.append(page["next_page"])
+        page = read.page(next_page=tokens[-1])
+    return tokens
+
+
 def test_a_row_has_these_fields_in_this_order(registry: Registry, read: Reader) -> None:
     registry.create_repository("kolla", "nova", description="compute")
     registry.push("kolla", "nova", "v1")
@@ -32,6 +42,14 @@ def test_a_row_has_these_fields_in_this_order(registry: Registry, read: Reader) 
         ("state", "NORMAL"),
         ("last_modified", int(NOON)),
     ]
+
+
+def test_a_push_creates_a_public_repository_without_a_description(
+    registry: Registry, read: Reader
+) -> None:
+    registry.push("kolla", "nova", "v1")
+    row = read.page()["repositories"][0]
+    assert (row["is_public"], row["description"]) == (True, None)
 
 
 def test_last_modified_only_when_asked_for(registry: Registry, read: Reader) -> None:
@@ -165,6 +183,59 @@ def test_changes_during_a_walk_neither_duplicate_nor_skip_a_survivor(
         rest += [row["name"] for row in page["repositories"]]
     survivors = [f"r{number:03d}" for number in range(100, 250) if number not in (100, 120, 150)]
     assert rest == [*survivors, "a-new-one"]
+
+
+def second_page(read: Reader, tokens: list[str]) -> tuple[list[str], list[str]]:
+    """Return page 2 by the token of an earlier walk, and by page 1's own token now."""
+    return read.names(next_page=tokens[0]), read.names(next_page=read.page()["next_page"])
+
+
+def test_pages_by_earlier_tokens_overlap_after_a_deletion_or_a_hiding(
+    registry: Registry, read: Reader
+) -> None:
+    registry.populate("kolla", 250, name="r{:03d}")
+    tokens = page_tokens(read)
+    registry.delete_repository("kolla", "r000")
+    registry.set_public("kolla", "r001", False)
+    earlier, current = second_page(read, tokens)
+    assert read.names()[-2:] == earlier[:2] == ["r100", "r101"]
+    assert current[0] == "r102"
+
+
+def test_a_repository_created_after_a_walk_makes_its_last_page_longer(
+    registry: Registry, read: Reader
+) -> None:
+    registry.populate("kolla", 150, name="r{:03d}")
+    tokens = page_tokens(read)
+    registry.populate("kolla", 60, name="s{:03d}")
+    last = read.page(next_page=tokens[-1])
+    assert len(last["repositories"]) == 100
+    assert read.names(next_page=last["next_page"])[-1] == "s059"
+
+
+def test_a_repository_shown_again_on_page_1_hides_another_from_pages_by_earlier_tokens(
+    registry: Registry, read: Reader
+) -> None:
+    registry.populate("kolla", 250, name="r{:03d}")
+    registry.set_public("kolla", "r050", False)
+    tokens = page_tokens(read)
+    registry.set_public("kolla", "r050", True)
+    earlier, current = second_page(read, tokens)
+    assert "r100" not in read.names() + earlier
+    # The sign of the gap: page 1's own token leads to another first row.
+    assert (current[0], earlier[0]) == ("r100", "r101")
+
+
+def test_a_repository_between_two_pages_that_becomes_public_is_missed_without_a_sign(
+    registry: Registry, read: Reader
+) -> None:
+    registry.populate("kolla", 250, name="r{:03d}")
+    registry.set_public("kolla", "r100", False)
+    tokens, before = page_tokens(read), read.names()
+    registry.set_public("kolla", "r100", True)
+    earlier, current = second_page(read, tokens)
+    assert read.names() == before
+    assert (current[0], earlier[0]) == ("r100", "r101")
 
 
 def test_a_repository_recreated_during_a_walk_is_shown_twice(

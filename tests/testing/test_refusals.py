@@ -88,6 +88,6 @@ def test_a_token_whose_scope_is_refused_still_sees_the_user_s_listing(read: Read
     assert read.names("narrow") == ["open", "private"]
 
 
-def test_a_bad_token_is_taken_for_none(read: Reader) -> None:
+def test_a_bad_token_is_ignored(read: Reader) -> None:
     assert read.page("no such token") == read.page()
     assert read.names("no such token") == ["open"]

@@ -40,6 +40,15 @@ def test_a_wrong_setting_is_refused_and_nothing_changes(
     assert embedded_quay.settings == Settings()
 
 
+def test_the_defaults_are_those_of_a_quay_without_rate_limits() -> None:
+    settings = Settings()
+    assert settings.connection_requests == 1000
+    assert settings.idle_timeout == 5
+    assert settings.close_http1
+    assert settings.retry_after is None
+    assert settings.rate_limit is None
+
+
 def test_only_what_is_named_changes(embedded_quay: EmbeddedQuay) -> None:
     embedded_quay.configure(date_skew=5, latency=1)
     embedded_quay.configure(latency=2)

@@ -113,6 +113,54 @@ def test_all_tags_in_pages_of_at_most_100_newest_first(registry: Registry, read:
     assert len(read.tags(onlyActiveTags="true", limit="0")) == 1
 
 
+def test_tags_are_in_order_of_start_to_the_millisecond_and_then_of_name(
+    registry: Registry, read: Reader
+) -> None:
+    for name in ("b", "a", "later", "latest"):
+        registry.push("kolla", "nova", name)
+        if name != "b":
+            registry.advance(0.001)
+    tags = read.tags(onlyActiveTags="true")
+    assert [tag["name"] for tag in tags] == ["latest", "later", "a", "b"]
+    assert {tag["start_ts"] for tag in tags} == {int(NOON)}
+
+
+def test_each_row_of_a_tag_listing_equals_the_answer_for_that_tag(
+    registry: Registry, read: Reader
+) -> None:
+    registry.push("kolla", "nova", "plain")
+    registry.push("kolla", "nova", "brief", lifetime=60)
+    registry.push("kolla", "nova", "list", manifest_list=True)
+    rows = read.tags(onlyActiveTags="true", limit="100")
+    assert len(rows) == 3
+    assert rows == [read.tag(row["name"]) for row in rows]
+
+
+def test_pages_of_tags_are_by_offset_so_changes_between_them_shift_rows(
+    registry: Registry, read: Reader
+) -> None:
+    for number in range(4):
+        registry.push("kolla", "nova", f"v{number}")
+        registry.advance(1)
+
+    def page(number: int) -> list[str]:
+        rows = read.tags(onlyActiveTags="true", limit="2", page=str(number))
+        return [row["name"] for row in rows]
+
+    assert (page(1), page(2)) == (["v3", "v2"], ["v1", "v0"])
+    registry.push("kolla", "nova", "v4")
+    assert page(2) == ["v2", "v1"]
+    registry.delete_tag("kolla", "nova", "v4")
+    registry.delete_tag("kolla", "nova", "v3")
+    assert page(2) == ["v0"]
+
+
+def test_a_comma_separated_list_of_tags_matches_nothing(registry: Registry, read: Reader) -> None:
+    registry.push("kolla", "nova", "v1")
+    registry.push("kolla", "nova", "v2")
+    assert read.tags(specificTag="v1,v2", onlyActiveTags="true") == []
+
+
 def test_exactly_100_tags_have_no_additional(registry: Registry, read: Reader) -> None:
     for number in range(100):
         registry.push("kolla", "nova", f"v{number}")
@@ -175,6 +223,23 @@ def test_a_lagging_replica_still_heeds_an_expiry(registry: Registry, api: QuayAp
     registry.advance(10)
     answer = api.tags("kolla", "nova", {"onlyActiveTags": "true"}, replica_lag=5)
     assert answer.document["tags"] == []
+
+
+def test_a_lagging_replica_shows_a_tag_as_absent_at_its_old_expiry(
+    registry: Registry, api: QuayApi
+) -> None:
+    registry.push("kolla", "nova", "v1", lifetime=10)
+    registry.advance(9)
+    registry.set_expiry("kolla", "nova", "v1", None)
+    registry.advance(1)
+
+    def seen(lag: float) -> int:
+        answer = api.tags("kolla", "nova", {"onlyActiveTags": "true"}, replica_lag=lag)
+        return len(answer.document["tags"])
+
+    assert (seen(5), seen(0)) == (0, 1)
+    registry.advance(4)
+    assert seen(5) == 1
 
 
 def test_a_lagging_replica_shows_the_repository_before_it_was_recreated(

@@ -203,6 +203,32 @@ def test_an_access_token_in_the_url_is_ignored(
     assert "is_starred" not in answer.json()["repositories"][0]
 
 
+def test_the_first_of_two_values_of_a_parameter_counts(
+    client: httpx.Client, embedded_quay: EmbeddedQuay
+) -> None:
+    embedded_quay.registry.push("kolla", "nova", "v2")
+    path = f"{REPOSITORIES}/kolla/nova/tag/?onlyActiveTags=true&specificTag=v2&specificTag=v1"
+    assert [tag["name"] for tag in client.get(path).json()["tags"]] == ["v2"]
+
+
+def test_last_modified_can_be_switched_off(
+    client: httpx.Client, embedded_quay: EmbeddedQuay
+) -> None:
+    embedded_quay.configure(last_modified=False)
+    answer = client.get(REPOSITORIES, params=LISTING)
+    assert "last_modified" not in answer.json()["repositories"][0]
+
+
+def test_a_good_and_a_bad_token_get_the_same_bytes_for_a_public_tag(
+    client: httpx.Client, embedded_quay: EmbeddedQuay
+) -> None:
+    embedded_quay.registry.add_user("ann", "good", namespaces=["kolla"])
+    path = f"{REPOSITORIES}/kolla/nova/tag/"
+    answers = [client.get(path, params=TAG, headers=bearer(token)) for token in ("good", "bad")]
+    assert answers[0].content == answers[1].content
+    assert embedded_quay.counters().authenticated == 1
+
+
 def test_tokens_can_be_ignored_on_purpose(
     client: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
