@@ -31,7 +31,7 @@ Connect = Callable[..., httpx.Client]
 
 @pytest.fixture
 def connect(embedded_quay: EmbeddedQuay) -> Iterator[Connect]:
-    """Makes plain httpx clients of the embedded Quay."""
+    """Return a function that makes httpx clients of the embedded Quay."""
     clients = []
     context = embedded_quay.ssl_context()
 

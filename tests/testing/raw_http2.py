@@ -1,4 +1,4 @@
-"""A bare HTTP/2 client on a blocking socket: it sees every frame, and breaks rules if told to."""
+"""A bare HTTP/2 client on a blocking socket, which records every frame and can violate rules."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from quaycache.testing import EmbeddedQuay
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _FRAME_HEADER = 9
-# A hang guard, never reached by a server that answers.
+# A hang guard in seconds; a working server never reaches it.
 _PATIENCE = 60
 
 _F = TypeVar("_F", bound=Frame)
 
 
 def connect_tls(quay: EmbeddedQuay, *protocols: str) -> ssl.SSLSocket:
-    """A TLS connection to `quay`, with these protocols offered by ALPN."""
+    """Return a TLS connection to `quay` that offers these protocols by ALPN."""
     context = quay.ssl_context()
     context.set_alpn_protocols(protocols)
     port = int(quay.url.rpartition(":")[2])
@@ -38,11 +38,11 @@ def connect_tls(quay: EmbeddedQuay, *protocols: str) -> ssl.SSLSocket:
 
 
 class RawHttp2:
-    """One connection, with all frames that have come on it.
+    """One connection, with all frames that it has received.
 
     Args:
-        quay: to connect to.
-        window: the flow control window of each stream.
+        quay: the server.
+        window: the flow control window of each stream, in bytes.
     """
 
     def __init__(self, quay: EmbeddedQuay, *, window: int = 2**20) -> None:
@@ -72,11 +72,11 @@ class RawHttp2:
         self._socket.sendall(b"".join(frame.serialize() for frame in frames))
 
     def request(self, path: str) -> int:
-        """Sends a GET, and returns its stream."""
+        """Send a GET and return its stream."""
         return self.request_all(path, 1)[0]
 
     def request_all(self, path: str, count: int) -> list[int]:
-        """Sends so many GETs at once, and returns their streams."""
+        """Send `count` GETs in one write and return their streams."""
         streams = [self._next_stream + 2 * number for number in range(count)]
         self._next_stream += 2 * count
         self.send(*(self.headers(stream, path) for stream in streams))
@@ -93,7 +93,7 @@ class RawHttp2:
         return HeadersFrame(stream, self._encoder.encode(fields), flags=flags)
 
     def receive(self) -> bool:
-        """Takes in what comes next; False once the server has closed the connection."""
+        """Receive the next frames; return False if the server has closed the connection."""
         try:
             data = self._socket.recv(2**16)
         except (ConnectionResetError, ssl.SSLEOFError):
@@ -110,7 +110,7 @@ class RawHttp2:
         return bool(data)
 
     def wait_for(self, kind: type[_F], stream: int = 0) -> _F:
-        """The first frame of a kind that has come or comes on a stream."""
+        """Return the first frame of a kind on a stream; wait until it arrives."""
         while True:
             for frame in self.frames:
                 if isinstance(frame, kind) and frame.stream_id == stream:
@@ -130,7 +130,7 @@ class RawHttp2:
 
     @property
     def answered(self) -> list[int]:
-        """The streams whose answers are complete, in this order."""
+        """The streams whose answers are complete, in the order of completion."""
         return [frame.stream_id for frame in self.frames if "END_STREAM" in frame.flags]
 
     @property
@@ -139,7 +139,7 @@ class RawHttp2:
         return [frame.stream_id for frame in self.frames if isinstance(frame, RstStreamFrame)]
 
     def body(self, stream: int) -> bytes:
-        """What has come of a body."""
+        """Return the received part of a body."""
         return b"".join(
             frame.data
             for frame in self.frames
@@ -147,7 +147,7 @@ class RawHttp2:
         )
 
     def header(self, stream: int, name: str) -> str:
-        """A header of an answer: of the first on this connection, as HPACK keeps a state."""
+        """Return a header of the connection's first answer; HPACK needs state for later ones."""
         frame = self.wait_for(HeadersFrame, stream)
         fields = {str(key): str(value) for key, value in Decoder().decode(frame.data)}
         return fields[name]

@@ -1,4 +1,4 @@
-"""The questions of the tests, asked of a registry model whose clock stands still."""
+"""Short calls of the model's endpoints, for tests with a fixed clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LISTING = {"namespace": "kolla", "public": "true", "last_modified": "true"}
 
 
 class Reader:
-    """The questions of the tests, asked of a registry model."""
+    """Calls of a model's endpoints for the namespace ``kolla``."""
 
     def __init__(self, api: QuayApi) -> None:
         self._api = api

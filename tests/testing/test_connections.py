@@ -1,4 +1,4 @@
-"""How connections live and end: streams, GOAWAY, idleness, keep-alive."""
+"""The life and end of connections: streams, GOAWAY, idle time, keep-alive."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_at_most_128_streams(embedded_quay: EmbeddedQuay) -> None:
 
 
 @pytest.mark.parametrize("latency", [0, 0.05])
-def test_goaway_comes_with_the_last_request_and_later_ones_can_be_retried(
+def test_goaway_precedes_the_last_answer_and_excludes_later_streams(
     embedded_quay: EmbeddedQuay, latency: float
 ) -> None:
     embedded_quay.configure(connection_requests=3, latency=latency)
@@ -47,7 +47,7 @@ def test_goaway_comes_with_the_last_request_and_later_ones_can_be_retried(
         assert goaway.last_stream_id == streams[2]
         raw.wait_for_close()
         assert raw.answered == streams[:3]
-        # The order of nginx: it says goodbye when the last request comes, then answers it.
+        # nginx sends GOAWAY when the last request arrives, and then answers that request.
         last = raw.wait_for(DataFrame, streams[2])
         assert raw.frames.index(goaway) < raw.frames.index(last)
     assert embedded_quay.counters().requests == 3
@@ -74,7 +74,7 @@ def test_a_refused_request_counts_for_goaway(embedded_quay: EmbeddedQuay) -> Non
     assert embedded_quay.counters().by_status == {200: 1, 429: 2}
 
 
-def test_streams_in_flight_are_finished_after_goaway(embedded_quay: EmbeddedQuay) -> None:
+def test_goaway_lets_streams_in_flight_finish(embedded_quay: EmbeddedQuay) -> None:
     embedded_quay.configure(
         connection_requests=2, faults=[{"kind": "trickle", "interval": 0.0001, "times": 1}]
     )
@@ -113,14 +113,16 @@ def test_a_connection_with_a_request_in_flight_is_not_idle(embedded_quay: Embedd
         assert raw.answered == [stream]
 
 
-def test_http1_ends_its_connection_with_every_answer_under_api(connect: Connect) -> None:
+def test_every_http1_answer_under_api_ends_its_connection(connect: Connect) -> None:
     client = connect(http2=False)
     assert client.get(TAG).headers["connection"] == "close"
     assert client.get("/api/v1/nothing").headers["connection"] == "close"
     assert client.get("/").headers["connection"] == "keep-alive"
 
 
-def test_http1_can_keep_its_connection(connect: Connect, embedded_quay: EmbeddedQuay) -> None:
+def test_http1_keeps_its_connection_without_close_http1(
+    connect: Connect, embedded_quay: EmbeddedQuay
+) -> None:
     embedded_quay.configure(close_http1=False)
     client = connect(http2=False)
     for _ in range(3):
@@ -128,13 +130,13 @@ def test_http1_can_keep_its_connection(connect: Connect, embedded_quay: Embedded
     assert embedded_quay.counters().connections == 1
 
 
-def test_http1_keeps_a_connection_for_so_many_requests(
+def test_an_http1_connection_ends_after_connection_requests(
     connect: Connect, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.configure(close_http1=False, connection_requests=2)
     client = connect(http2=False)
-    said = [client.get(TAG).headers["connection"] for _ in range(4)]
-    assert said == ["keep-alive", "close"] * 2
+    values = [client.get(TAG).headers["connection"] for _ in range(4)]
+    assert values == ["keep-alive", "close"] * 2
     assert embedded_quay.counters().connections == 2
 
 
@@ -147,7 +149,7 @@ def test_http1_answers_pipelined_requests_in_order(embedded_quay: EmbeddedQuay) 
     assert answer.index(b'"tags"') < answer.index(b'"repositories"')
 
 
-def test_http1_answers_nonsense_with_400(embedded_quay: EmbeddedQuay) -> None:
+def test_a_malformed_http1_request_gets_a_400(embedded_quay: EmbeddedQuay) -> None:
     assert raw_http1(embedded_quay, b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
@@ -160,11 +162,11 @@ def raw_http1(quay: EmbeddedQuay, sent: bytes) -> bytes:
     return answer
 
 
-def test_http2_nonsense_ends_the_connection_and_nothing_else(
+def test_an_http2_protocol_error_ends_only_its_connection(
     embedded_quay: EmbeddedQuay, client: httpx.Client
 ) -> None:
     with RawHttp2(embedded_quay) as raw:
-        # A client's streams have odd numbers.
+        # The streams of a client must have odd numbers.
         raw.send(raw.headers(2, TAG))
         assert raw.wait_for_goaway().error_code != 0
         raw.wait_for_close()
@@ -186,7 +188,7 @@ def test_a_reset_is_rst_stream_and_the_connection_goes_on(embedded_quay: Embedde
         assert raw.reset == [first]
 
 
-def test_a_request_that_is_reset_at_once_does_no_harm(embedded_quay: EmbeddedQuay) -> None:
+def test_a_client_can_reset_requests_immediately(embedded_quay: EmbeddedQuay) -> None:
     with RawHttp2(embedded_quay) as raw:
         for stream in range(1, 101, 2):
             raw.send(raw.headers(stream, TAG), RstStreamFrame(stream))
@@ -195,7 +197,7 @@ def test_a_request_that_is_reset_at_once_does_no_harm(embedded_quay: EmbeddedQua
     assert embedded_quay.counters().peak_in_flight <= 2
 
 
-def test_a_body_waits_for_a_small_window(embedded_quay: EmbeddedQuay) -> None:
+def test_a_body_respects_a_small_flow_control_window(embedded_quay: EmbeddedQuay) -> None:
     embedded_quay.registry.populate("kolla", 100)
     with RawHttp2(embedded_quay, window=1000) as raw:
         stream = raw.request(LISTED)
@@ -211,7 +213,7 @@ def test_a_body_waits_for_a_small_window(embedded_quay: EmbeddedQuay) -> None:
         assert len(raw.body(stream)) == length
 
 
-def test_latency_is_by_endpoint(client: httpx.Client, embedded_quay: EmbeddedQuay) -> None:
+def test_each_endpoint_has_its_latency(client: httpx.Client, embedded_quay: EmbeddedQuay) -> None:
     embedded_quay.configure(listing_latency=3600, tag_latency=0, latency=3600)
     assert client.get(TAG).status_code == 200
     for path in (LISTED, "/"):
@@ -236,7 +238,7 @@ def test_the_registry_is_read_when_the_request_arrives(
         assert len(asked.result().json()["tags"]) == 1
 
 
-def test_many_threads_with_a_client_each(connect: Connect, embedded_quay: EmbeddedQuay) -> None:
+def test_clients_in_many_threads(connect: Connect, embedded_quay: EmbeddedQuay) -> None:
     clients = [connect() for _ in range(8)]
     start = threading.Barrier(len(clients))
 
@@ -264,9 +266,9 @@ def test_reset_drops_every_connection(connect: Connect, embedded_quay: EmbeddedQ
     assert embedded_quay.counters().peak_in_flight == 1
 
 
-def test_a_client_that_does_not_know_the_ca_is_turned_away(embedded_quay: EmbeddedQuay) -> None:
-    with httpx.Client() as stranger, pytest.raises(httpx.ConnectError, match="CERTIFICATE"):
-        stranger.get(embedded_quay.url)
+def test_a_client_that_does_not_trust_the_ca_cannot_connect(embedded_quay: EmbeddedQuay) -> None:
+    with httpx.Client() as client, pytest.raises(httpx.ConnectError, match="CERTIFICATE"):
+        client.get(embedded_quay.url)
 
 
 def test_both_loopback_names_are_in_the_certificate(embedded_quay: EmbeddedQuay) -> None:

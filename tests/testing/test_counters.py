@@ -1,4 +1,4 @@
-"""What the server counts."""
+"""The counters of the server."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_resumed_sessions(embedded_quay: EmbeddedQuay) -> None:
         assert (counters.connections, counters.resumed) == (resumed + 1, resumed)
 
 
-def test_peaks_are_by_connection_and_altogether(embedded_quay: EmbeddedQuay) -> None:
+def test_peaks_per_connection_and_in_total(embedded_quay: EmbeddedQuay) -> None:
     embedded_quay.configure(faults=[{"kind": "hang"}])
     with RawHttp2(embedded_quay) as one, RawHttp2(embedded_quay) as other:
         for raw, streams in ((one, 3), (other, 2)):
             for _ in range(streams):
                 raw.request(TAG)
-            # An answer off the API's paths says that the requests before it have arrived.
+            # An answer without a fault shows that the requests before it have arrived.
             raw.wait_for_answer(raw.request("/"))
         counters = embedded_quay.counters()
         assert counters.peak_streams == 4
@@ -70,17 +70,17 @@ def test_peaks_are_by_connection_and_altogether(embedded_quay: EmbeddedQuay) -> 
         assert embedded_quay.counters().peak_in_flight == 5
 
 
-def test_a_client_that_leaves_takes_its_requests_along(embedded_quay: EmbeddedQuay) -> None:
+def test_a_closed_connection_discards_its_requests(embedded_quay: EmbeddedQuay) -> None:
     embedded_quay.configure(latency=0.1)
-    with RawHttp2(embedded_quay) as gone:
-        gone.request_all(TAG, 3)
+    with RawHttp2(embedded_quay) as closed:
+        closed.request_all(TAG, 3)
         while embedded_quay.counters().requests < 3:
             pass
     while embedded_quay.counters().open_connections:
         pass
     embedded_quay.reset_counters()
-    with RawHttp2(embedded_quay) as stays:
-        # Its answer is due after the others would have been.
-        stays.wait_for_answer(stays.request(TAG))
+    with RawHttp2(embedded_quay) as other:
+        # Its answer is due after the answers to the discarded requests would have been.
+        other.wait_for_answer(other.request(TAG))
     assert embedded_quay.counters().by_status == {200: 1}
     assert embedded_quay.counters().peak_in_flight == 1

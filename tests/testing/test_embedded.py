@@ -1,4 +1,4 @@
-"""The server process: how it starts, obeys and ends."""
+"""The server process: its start, its commands and its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from quaycache.errors import MissingExtraError
 from quaycache.testing import EmbeddedQuay, EmbeddedQuayError, RegistryError
 
-# A hang guard, never reached.
+# A hang guard in seconds.
 PATIENCE = 60
 
 
@@ -32,7 +32,7 @@ def test_it_serves_until_it_is_closed() -> None:
         quay.counters()
 
 
-def test_ctrl_c_is_not_for_the_server(embedded_quay: EmbeddedQuay) -> None:
+def test_the_server_does_not_receive_ctrl_c(embedded_quay: EmbeddedQuay) -> None:
     server = embedded_quay._process._child.pid
     assert os.getpgid(server) == server
 
@@ -40,12 +40,12 @@ def test_ctrl_c_is_not_for_the_server(embedded_quay: EmbeddedQuay) -> None:
 def test_modules_in_the_working_directory_are_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "ssl.py").write_text("raise SystemExit('not the ssl you know')")
+    (tmp_path / "ssl.py").write_text("raise SystemExit('wrong ssl module')")
     monkeypatch.chdir(tmp_path)
     EmbeddedQuay().close()
 
 
-def test_the_registry_obeys_and_answers(embedded_quay: EmbeddedQuay) -> None:
+def test_registry_methods_run_in_the_server_and_return_values(embedded_quay: EmbeddedQuay) -> None:
     registry = embedded_quay.registry
     digest = registry.push("kolla", "nova", "v1", lifetime=60)
     assert registry.push("kolla", "nova", "v2", digest) == digest
@@ -55,7 +55,7 @@ def test_the_registry_obeys_and_answers(embedded_quay: EmbeddedQuay) -> None:
     assert 1000 <= registry.now() - before < 1000 + PATIENCE
 
 
-def test_an_error_of_the_registry_is_raised_here(embedded_quay: EmbeddedQuay) -> None:
+def test_an_error_in_the_server_is_raised_in_the_caller(embedded_quay: EmbeddedQuay) -> None:
     with pytest.raises(RegistryError, match="no repository kolla/nova"):
         embedded_quay.registry.delete_repository("kolla", "nova")
     with pytest.raises(TypeError, match="push"):
@@ -73,7 +73,7 @@ def test_only_public_methods_of_the_registry_can_be_called(
         getattr(embedded_quay.registry, name)
 
 
-def test_a_server_that_was_killed_is_an_error() -> None:
+def test_a_killed_server_raises_an_error() -> None:
     quay = EmbeddedQuay()
     process = quay._process._child
     process.kill()
@@ -95,7 +95,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_it_ends_when_its_parent_is_killed() -> None:
-    # The server inherits standard error: it is at its end when both processes are.
+    # The server inherits standard error, so that ends only when both processes have ended.
     killed = subprocess.run(
         [sys.executable, "-c", CHILD_OF_A_KILLED_PARENT],
         capture_output=True,
@@ -119,17 +119,17 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("missing", ["h2", "h11", "trustme"])
-def test_a_missing_extra_is_one_line_that_says_what_to_install(
+def test_a_missing_extra_raises_an_error_with_the_install_command(
     missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A module of that name that is not there, as far as an import can tell.
+    # For an importer, this module looks as if it were not installed.
     (tmp_path / f"{missing}.py").write_text(f"raise ModuleNotFoundError(name={missing!r})")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingExtraError, match=rf"needs {missing}: pip install .*\[testing\]"):
         EmbeddedQuay()
 
 
-def test_a_server_that_does_not_start_is_an_error(
+def test_a_server_that_does_not_start_raises_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "trustme.py").write_text("raise SystemExit('no certificates today')")
@@ -142,7 +142,7 @@ def test_a_server_that_does_not_start_is_an_error(
 HEAVY = "{'h2', 'h11', 'trustme', 'cryptography', 'httpx', 'asyncio', 'ssl', 'subprocess'}"
 
 
-def test_importing_it_imports_next_to_nothing() -> None:
+def test_importing_the_package_imports_no_heavy_module() -> None:
     code = f"import quaycache.testing, sys; print(sorted({HEAVY} & set(sys.modules)))"
     assert run(code).stdout == "[]\n"
 
@@ -169,7 +169,7 @@ def test_two(embedded_quay):
 """
 
 
-def test_the_fixture_is_as_good_as_new_in_every_test(tmp_path: Path) -> None:
+def test_the_fixture_is_reset_for_every_test(tmp_path: Path) -> None:
     (tmp_path / "test_user.py").write_text(PLUGIN_USER)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
@@ -182,7 +182,7 @@ def test_the_fixture_is_as_good_as_new_in_every_test(tmp_path: Path) -> None:
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_the_plugin_is_cheap_to_import() -> None:
+def test_the_plugin_imports_only_quaycache() -> None:
     code = (
         "import pytest, sys; before = set(sys.modules)\n"
         "import quaycache.testing.pytest_plugin\n"

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose, as a client sees it."""
+"""The effect of each fault on a client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def either(request: pytest.FixtureRequest, connect: Connect) -> httpx.Client:
     return connect(http2=request.param == "HTTP/2")
 
 
-def test_statuses_of_the_application_are_json(
+def test_application_error_statuses_are_json(
     either: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
     for status in (400, 403, 404, 500):
@@ -37,7 +37,7 @@ def test_statuses_of_the_application_are_json(
         assert answer.status_code == answer.json()["status"] == status
 
 
-def test_statuses_of_the_front_end_are_html(
+def test_front_end_error_statuses_are_html(
     either: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.configure(retry_after="7")
@@ -50,7 +50,7 @@ def test_statuses_of_the_front_end_are_html(
         assert answer.headers.get("retry-after") == expected
 
 
-def test_a_fault_is_for_the_first_requests_that_it_matches(
+def test_a_fault_happens_to_its_first_matching_requests(
     client: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.registry.push("kolla", "cinder", "v1")
@@ -65,7 +65,9 @@ def test_a_fault_is_for_the_first_requests_that_it_matches(
     ]
 
 
-def test_a_fault_can_be_for_one_endpoint(client: httpx.Client, embedded_quay: EmbeddedQuay) -> None:
+def test_a_fault_can_be_limited_to_one_endpoint(
+    client: httpx.Client, embedded_quay: EmbeddedQuay
+) -> None:
     embedded_quay.configure(faults=[{"kind": "status", "endpoint": "listing"}])
     assert client.get(LISTED).status_code == 500
     assert client.get(TAG).status_code == 200
@@ -74,7 +76,7 @@ def test_a_fault_can_be_for_one_endpoint(client: httpx.Client, embedded_quay: Em
     assert client.get(TAG).status_code == 500
 
 
-def test_the_first_fault_that_applies_is_the_one_that_happens(
+def test_only_the_first_matching_fault_happens(
     client: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.configure(
@@ -86,9 +88,7 @@ def test_the_first_fault_that_applies_is_the_one_that_happens(
     assert [client.get(TAG).status_code for _ in range(3)] == [502, 504, 200]
 
 
-def test_random_faults_are_the_same_in_every_run(
-    client: httpx.Client, embedded_quay: EmbeddedQuay
-) -> None:
+def test_a_seed_reproduces_random_faults(client: httpx.Client, embedded_quay: EmbeddedQuay) -> None:
     def statuses(seed: int) -> list[int]:
         embedded_quay.configure(seed=seed, faults=[{"kind": "status", "probability": 0.3}])
         return [client.get(TAG).status_code for _ in range(100)]
@@ -99,7 +99,7 @@ def test_random_faults_are_the_same_in_every_run(
     assert statuses(2) != first
 
 
-def test_other_settings_do_not_start_the_faults_afresh(
+def test_other_settings_do_not_restart_the_faults(
     client: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.configure(faults=[{"kind": "status", "times": 1}])
@@ -111,7 +111,7 @@ def test_other_settings_do_not_start_the_faults_afresh(
 
 
 @pytest.mark.parametrize("kind", ["reset", "drop"])
-def test_no_answer_but_an_error_and_the_next_request_succeeds(
+def test_the_request_after_a_reset_or_drop_succeeds(
     either: httpx.Client, embedded_quay: EmbeddedQuay, kind: str
 ) -> None:
     embedded_quay.configure(faults=[{"kind": kind, "times": 1}])
@@ -143,7 +143,9 @@ def test_a_truncated_body(either: httpx.Client, embedded_quay: EmbeddedQuay, kin
         assert answer.content == whole[: len(whole) // 2]
 
 
-def test_a_trickled_body_comes_whole(either: httpx.Client, embedded_quay: EmbeddedQuay) -> None:
+def test_a_trickled_body_arrives_complete(
+    either: httpx.Client, embedded_quay: EmbeddedQuay
+) -> None:
     whole = either.get(TAG).content
     embedded_quay.configure(faults=[{"kind": "trickle", "interval": 0.0001}])
     with either.stream("GET", TAG) as answer:
@@ -151,7 +153,9 @@ def test_a_trickled_body_comes_whole(either: httpx.Client, embedded_quay: Embedd
     assert answer.headers["content-length"] == str(len(whole))
 
 
-def test_a_trickled_body_can_be_given_up(client: httpx.Client, embedded_quay: EmbeddedQuay) -> None:
+def test_a_client_can_abandon_a_trickled_body(
+    client: httpx.Client, embedded_quay: EmbeddedQuay
+) -> None:
     embedded_quay.configure(faults=[{"kind": "trickle", "interval": 3600, "times": 1}])
     with client.stream("GET", TAG) as answer:
         assert next(answer.iter_raw(1)) == b"{"
@@ -159,7 +163,7 @@ def test_a_trickled_body_can_be_given_up(client: httpx.Client, embedded_quay: Em
 
 
 @pytest.mark.parametrize("size", [1000, 2**16 + 300, 5_000_000])
-def test_a_huge_body_is_as_long_as_it_says_and_good_json(
+def test_a_huge_body_has_its_size_and_is_valid_json(
     either: httpx.Client, embedded_quay: EmbeddedQuay, size: int
 ) -> None:
     embedded_quay.configure(faults=[{"kind": "huge", "size": size}])
@@ -176,15 +180,15 @@ def test_a_huge_body_is_never_shorter_than_the_answer(embedded_quay: EmbeddedQua
         assert json.loads(raw.body(stream))["tags"][0]["name"] == "v1"
 
 
-def test_a_huge_body_is_a_gigabyte_that_waits_for_its_reader(
+def test_a_huge_body_is_a_gigabyte_sent_only_as_it_is_read(
     either: httpx.Client, client: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.configure(faults=[{"kind": "huge", "times": 1}])
     with either.stream("GET", TAG) as answer:
         assert answer.headers["content-length"] == str(2**30)
         assert len(next(answer.iter_raw(2**20))) == 2**20
-        # Not on the same connection: httpx lets the rest of a body that it gives up use up the
-        # window of the whole connection.
+        # This request needs another connection: the unread body fills the flow control window of
+        # its own connection.
         assert client.get(TAG).status_code == 200
 
 
@@ -261,7 +265,7 @@ def test_a_next_page_that_is_a_number(client: httpx.Client, embedded_quay: Embed
     assert client.get("/api/v1/repository", params=LISTING).json()["next_page"] == 5
 
 
-def test_a_fault_that_does_not_fit_leaves_the_answer(
+def test_a_fault_without_its_field_leaves_the_answer_unchanged(
     client: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
     missing = TAG.replace("nova", "missing")

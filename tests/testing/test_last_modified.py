@@ -1,4 +1,4 @@
-"""What each event does to a repository's last_modified, and to the tag itself."""
+"""The effect of each event on a repository's last_modified and on the tag itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ NOW = THEN + 100
 
 @pytest.fixture
 def digest(registry: Registry) -> str:
-    """kolla/nova carries old, pushed at THEN - 100, and v1, pushed at THEN; it is NOW."""
+    """Return the digest of v1 in kolla/nova, at NOW.
+
+    The tag old was pushed at THEN - 100, v1 at THEN.
+    """
     registry.advance(-100)
     registry.push("kolla", "nova", "old")
     registry.advance(100)
@@ -33,29 +36,31 @@ def started(read: Reader, tag: str = "v1") -> Any:
     return None if row is None else row["start_ts"]
 
 
-def test_it_is_the_newest_start_floored_to_the_second(read: Reader) -> None:
+def test_last_modified_is_the_newest_start_floored_to_the_second(read: Reader) -> None:
     assert read.last_modified() == THEN
     assert started(read) == THEN
 
 
-def test_push_is_now(registry: Registry, read: Reader) -> None:
+def test_a_push_sets_it_to_now(registry: Registry, read: Reader) -> None:
     registry.push("kolla", "nova", "v2")
     assert read.last_modified() == started(read, "v2") == NOW
 
 
-def test_retarget_is_now(digest: str, registry: Registry, read: Reader) -> None:
+def test_a_retarget_sets_it_to_now(digest: str, registry: Registry, read: Reader) -> None:
     assert registry.push("kolla", "nova", "old") != digest
     assert read.last_modified() == started(read, "old") == NOW
 
 
-def test_the_identical_digest_pushed_again_is_now(
+def test_a_push_of_the_same_digest_sets_it_to_now(
     digest: str, registry: Registry, read: Reader
 ) -> None:
     assert registry.push("kolla", "nova", "v1", digest) == digest
     assert read.last_modified() == started(read) == NOW
 
 
-def test_restore_is_now_and_a_reversion(digest: str, registry: Registry, read: Reader) -> None:
+def test_a_restore_sets_it_to_now_and_is_a_reversion(
+    digest: str, registry: Registry, read: Reader
+) -> None:
     registry.push("kolla", "nova", "v1")
     registry.advance(1)
     registry.restore("kolla", "nova", "v1", digest)
@@ -65,13 +70,13 @@ def test_restore_is_now_and_a_reversion(digest: str, registry: Registry, read: R
     assert read.last_modified() == row["start_ts"] == NOW + 1
 
 
-def test_delete_of_the_newest_tag_moves_it_back(registry: Registry, read: Reader) -> None:
+def test_deletion_of_the_newest_tag_moves_it_back(registry: Registry, read: Reader) -> None:
     registry.delete_tag("kolla", "nova", "v1")
     assert read.last_modified() == THEN - 100
     assert read.tag() is None
 
 
-def test_delete_of_the_last_tag_makes_it_null(registry: Registry, read: Reader) -> None:
+def test_deletion_of_the_last_tag_makes_it_null(registry: Registry, read: Reader) -> None:
     registry.delete_tag("kolla", "nova", "v1")
     registry.delete_tag("kolla", "nova", "old")
     assert read.last_modified() is None
@@ -85,7 +90,9 @@ def test_expiry_of_the_newest_tag_moves_it_back(registry: Registry, read: Reader
     assert read.tag() is None
 
 
-def test_delete_or_expiry_of_another_tag_leaves_it(registry: Registry, read: Reader) -> None:
+def test_deletion_or_expiry_of_an_older_tag_does_not_change_it(
+    registry: Registry, read: Reader
+) -> None:
     registry.push("kolla", "nova", "brief", lifetime=10)
     registry.push("kolla", "nova", "newest")
     registry.delete_tag("kolla", "nova", "old")
@@ -95,9 +102,7 @@ def test_delete_or_expiry_of_another_tag_leaves_it(registry: Registry, read: Rea
     assert read.last_modified() == NOW
 
 
-def test_setting_changing_and_clearing_an_expiry_leaves_it(
-    registry: Registry, read: Reader
-) -> None:
+def test_changes_of_an_expiry_do_not_change_it(registry: Registry, read: Reader) -> None:
     for expires_at in (NOW + 50, NOW + 60, None):
         registry.set_expiry("kolla", "nova", "v1", expires_at)
         row = read.tag()
@@ -106,33 +111,31 @@ def test_setting_changing_and_clearing_an_expiry_leaves_it(
         assert read.last_modified() == row["start_ts"] == THEN
 
 
-def test_a_push_by_digest_leaves_it(registry: Registry, read: Reader) -> None:
+def test_a_push_by_digest_does_not_change_it(registry: Registry, read: Reader) -> None:
     registry.push_hidden("kolla", "nova")
     assert read.last_modified() == THEN
     assert len(read.tags(onlyActiveTags="true")) == 2
 
 
-def test_hidden_tags_alone_leave_it_null(registry: Registry, read: Reader) -> None:
+def test_it_is_null_with_only_hidden_tags(registry: Registry, read: Reader) -> None:
     registry.create_repository("kolla", "bare")
     registry.push_hidden("kolla", "bare")
     assert read.last_modified("bare") is None
 
 
-def test_a_change_of_state_leaves_it(registry: Registry, read: Reader) -> None:
+def test_a_change_of_state_does_not_change_it(registry: Registry, read: Reader) -> None:
     registry.set_state("kolla", "nova", "READ_ONLY")
     assert read.last_modified() == started(read) == THEN
 
 
-def test_private_and_public_again_is_unlisted_then_the_same(
-    registry: Registry, read: Reader
-) -> None:
+def test_a_repository_hidden_for_a_while_keeps_it(registry: Registry, read: Reader) -> None:
     registry.set_public("kolla", "nova", False)
     assert read.last_modified() == "unlisted"
     registry.set_public("kolla", "nova", True)
     assert read.last_modified() == started(read) == THEN
 
 
-def test_deleted_and_recreated_is_unlisted_then_null(registry: Registry, read: Reader) -> None:
+def test_a_recreated_repository_starts_with_null(registry: Registry, read: Reader) -> None:
     registry.delete_repository("kolla", "nova")
     assert read.last_modified() == "unlisted"
     registry.create_repository("kolla", "nova")
@@ -140,7 +143,7 @@ def test_deleted_and_recreated_is_unlisted_then_null(registry: Registry, read: R
     assert read.tag() is None
 
 
-def test_it_is_the_newest_start_of_any_alive_tag_through_random_histories(
+def test_it_is_the_newest_start_of_an_alive_tag_in_random_histories(
     registry: Registry, read: Reader
 ) -> None:
     chance = random.Random(20261124)  # noqa: S311 - the same histories in every run

@@ -17,40 +17,40 @@ def admitted(buckets: LeakyBuckets, times: list[int], key: str = "a") -> list[bo
     return [buckets.admit(key, now_ms) for now_ms in times]
 
 
-def test_a_burst_of_n_lets_n_plus_1_pass_at_once() -> None:
+def test_a_burst_of_n_admits_n_plus_1_requests_at_once() -> None:
     buckets = LeakyBuckets(RateLimit(rate=5, burst=25, key="ip"))
     assert admitted(buckets, [0] * 28) == [True] * 26 + [False] * 2
 
 
-def test_a_full_bucket_lets_one_pass_each_interval_to_the_millisecond() -> None:
+def test_a_full_bucket_admits_one_request_per_interval_to_the_millisecond() -> None:
     buckets = LeakyBuckets(RateLimit(rate=5, burst=0, key="ip"))
     assert admitted(buckets, [0, 199, 200, 399, 400]) == [True, False, True, False, True]
 
 
-def test_a_refused_request_leaves_no_trace() -> None:
+def test_a_refused_request_does_not_count() -> None:
     buckets = LeakyBuckets(RateLimit(rate=10, burst=0, key="ip"))
     assert admitted(buckets, [0, *range(1, 100), 100])[-1] is True
 
 
-def test_the_bucket_leaks_while_nobody_asks() -> None:
+def test_a_bucket_leaks_without_requests() -> None:
     buckets = LeakyBuckets(RateLimit(rate=5, burst=2, key="ip"))
     assert admitted(buckets, [0, 0, 0, 0]) == [True, True, True, False]
     assert admitted(buckets, [10_000, 10_000, 10_000, 10_000]) == [True, True, True, False]
 
 
-def test_rounding_is_down_in_thousandths_of_a_request() -> None:
-    # 3 requests a second leak 0.999 of a request in 333 ms.
+def test_the_leak_is_rounded_down_to_thousandths_of_a_request() -> None:
+    # At 3 requests per second, 0.999 of a request leaks in 333 ms.
     buckets = LeakyBuckets(RateLimit(rate=3, burst=0, key="ip"))
     assert admitted(buckets, [0, 333, 334]) == [True, False, True]
 
 
-def test_each_key_has_its_bucket() -> None:
+def test_each_key_has_a_separate_bucket() -> None:
     buckets = LeakyBuckets(RateLimit(rate=5, burst=0, key="ip"))
     assert [buckets.admit(key, 0) for key in "abab"] == [True, True, False, False]
 
 
 def passed(limiter: Limiter, *, http2: bool, connections: int, tries: int) -> int:
-    """How many of so many tries on each connection of one client pass at once."""
+    """Return how many requests of one client pass at once, with `tries` on each connection."""
     return sum(
         limiter.admit(http2=http2, connection=connection, address="127.0.0.1", now_ms=0)
         for connection in range(connections)
@@ -65,7 +65,7 @@ def test_quay_limits_http2_by_connection_and_http1_by_address() -> None:
 
 @pytest.mark.parametrize(("key", "expected"), [("connection", 3 * 4), ("ip", 4)])
 @pytest.mark.parametrize("http2", [False, True])
-def test_an_explicit_limit_is_for_both_protocols(key: str, expected: int, http2: bool) -> None:
+def test_an_explicit_limit_applies_to_both_protocols(key: str, expected: int, http2: bool) -> None:
     limiter = Limiter(RateLimit(rate=1, burst=3, key=key))  # type: ignore[arg-type]  # of a list
     assert passed(limiter, http2=http2, connections=3, tries=10) == expected
 
@@ -85,7 +85,7 @@ def test_over_the_limit_is_429_in_html_without_retry_after(
     assert refused.status_code == 429
     assert refused.headers["content-type"] == "text/html"
     assert "retry-after" not in refused.headers
-    # The limit is for the API alone.
+    # The limit applies only to the API.
     assert client.get("/").status_code == 404
 
 
@@ -99,7 +99,7 @@ def test_retry_after_can_be_set_to_anything(
     assert client.get(REPOSITORIES, params=LISTING).headers["retry-after"] == value
 
 
-def test_a_new_http2_connection_has_a_bucket_of_its_own(
+def test_each_http2_connection_has_a_separate_bucket(
     connect: Connect, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.configure(rate_limit={"rate": 0.001, "burst": 1, "key": "connection"})
@@ -117,18 +117,18 @@ def test_a_429_ends_an_http1_connection(connect: Connect, embedded_quay: Embedde
     assert (refused.status_code, refused.headers["connection"]) == (429, "close")
 
 
-def test_http1_connections_share_the_bucket_of_their_address(
+def test_http1_connections_from_one_address_share_a_bucket(
     connect: Connect, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.configure(rate_limit="quay")
     client = connect(http2=False)
-    # 26 at once, and 5 more for each second that this takes.
+    # 26 requests pass at once, and 5 more per second.
     statuses = {client.get(REPOSITORIES, params=LISTING).status_code for _ in range(200)}
     assert statuses == {200, 429}
     assert embedded_quay.counters().connections == 200
 
 
-def test_configuring_a_limit_anew_empties_its_buckets(
+def test_setting_a_limit_again_empties_its_buckets(
     connect: Connect, embedded_quay: EmbeddedQuay
 ) -> None:
     limit = {"rate": 0.001, "burst": 0, "key": "ip"}

@@ -1,4 +1,4 @@
-"""What a Quay lists, of which namespace, and in which pages."""
+"""The listing of a namespace: rows, visibility, pages and page tokens."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def page_tokens(read: Reader) -> list[str]:
     return tokens
 
 
-def test_a_row_has_these_fields_in_this_order(registry: Registry, read: Reader) -> None:
+def test_the_fields_of_a_row_and_their_order(registry: Registry, read: Reader) -> None:
     registry.create_repository("kolla", "nova", description="compute")
     registry.push("kolla", "nova", "v1")
     assert list(read.page()["repositories"][0].items()) == [
@@ -52,7 +52,7 @@ def test_a_push_creates_a_public_repository_without_a_description(
     assert (row["is_public"], row["description"]) == (True, None)
 
 
-def test_last_modified_only_when_asked_for(registry: Registry, read: Reader) -> None:
+def test_last_modified_is_present_only_on_request(registry: Registry, read: Reader) -> None:
     registry.push("kolla", "nova", "v1")
     assert "last_modified" not in read.page(last_modified="false")["repositories"][0]
 
@@ -62,7 +62,7 @@ def test_last_modified_is_null_without_an_alive_tag(registry: Registry, read: Re
     assert read.page()["repositories"][0]["last_modified"] is None
 
 
-def test_is_starred_only_when_authenticated(registry: Registry, read: Reader) -> None:
+def test_is_starred_is_present_only_for_an_accepted_token(registry: Registry, read: Reader) -> None:
     registry.create_repository("kolla", "nova")
     registry.add_user("ann", "good")
     assert "is_starred" not in read.page()["repositories"][0]
@@ -70,7 +70,7 @@ def test_is_starred_only_when_authenticated(registry: Registry, read: Reader) ->
     assert "is_starred" not in read.page("bad")["repositories"][0]
 
 
-def test_pages_of_exactly_100_in_the_order_of_creation(registry: Registry, read: Reader) -> None:
+def test_pages_have_exactly_100_rows_in_order_of_creation(registry: Registry, read: Reader) -> None:
     names = [f"r{number}" for number in (7, 3, 9)] + [f"x{number}" for number in range(248)]
     for name in names:
         registry.create_repository("kolla", name)
@@ -103,7 +103,7 @@ def test_exactly_100_repositories_are_one_page(registry: Registry, read: Reader)
     assert "next_page" not in page
 
 
-def test_empty_missing_misspelt_and_private_namespaces_look_the_same(
+def test_empty_missing_misspelled_and_private_namespaces_look_the_same(
     registry: Registry, read: Reader
 ) -> None:
     registry.create_repository("kolla", "gone")
@@ -118,21 +118,21 @@ def test_a_token_differs_on_every_call(registry: Registry, read: Reader) -> None
     assert len({read.page()["next_page"] for _ in range(10)}) == 10
 
 
-def test_a_token_can_be_used_again(registry: Registry, read: Reader) -> None:
+def test_a_token_is_reusable(registry: Registry, read: Reader) -> None:
     registry.populate("kolla", 150)
     token = read.page()["next_page"]
     assert read.names(next_page=token) == read.names(next_page=token)
     assert len(read.names(next_page=token)) == 50
 
 
-def test_a_token_is_bound_to_no_namespace(registry: Registry, read: Reader) -> None:
+def test_a_token_is_valid_for_every_namespace(registry: Registry, read: Reader) -> None:
     registry.populate("other", 150)
     registry.populate("kolla", 150)
     token = read.page(namespace="other")["next_page"]
     assert read.names(next_page=token) == read.names()
 
 
-def test_a_token_is_bound_to_no_user(registry: Registry, read: Reader) -> None:
+def test_a_token_is_valid_for_every_user(registry: Registry, read: Reader) -> None:
     registry.populate("kolla", 150)
     registry.add_user("ann", "good", namespaces=["kolla"])
     token = read.page("good")["next_page"]
@@ -148,7 +148,7 @@ def test_a_token_lasts_48_hours(registry: Registry, read: Reader) -> None:
     assert len(read.names(next_page=token)) == 100
 
 
-def test_a_bad_or_truncated_token_is_answered_with_page_1(registry: Registry, read: Reader) -> None:
+def test_an_invalid_token_gets_page_1(registry: Registry, read: Reader) -> None:
     registry.populate("kolla", 150)
     token = read.page()["next_page"]
     middle = len(token) // 2
@@ -158,9 +158,7 @@ def test_a_bad_or_truncated_token_is_answered_with_page_1(registry: Registry, re
         assert read.names(next_page=bad) == read.names(), bad
 
 
-def test_a_token_of_another_server_is_answered_with_page_1(
-    registry: Registry, read: Reader
-) -> None:
+def test_a_token_of_another_server_gets_page_1(registry: Registry, read: Reader) -> None:
     registry.populate("kolla", 150)
     foreign = Reader(QuayApi(registry)).page()["next_page"]
     assert read.names(next_page=foreign) == read.names()
@@ -274,25 +272,25 @@ def test_an_anonymous_listing_is_empty_without_public(registry: Registry, read: 
         assert read.names(public=value) == []
 
 
-def test_an_authenticated_listing_shows_what_the_user_may_see(
+def test_an_authenticated_listing_shows_the_repositories_that_the_user_may_read(
     registry: Registry, read: Reader
 ) -> None:
     registry.create_repository("kolla", "nova")
     registry.create_repository("kolla", "secret", public=False)
     registry.add_user("ann", "member", namespaces=["kolla"])
-    registry.add_user("bob", "stranger")
+    registry.add_user("bob", "outsider")
     assert read.names() == ["nova"]
     assert read.names("member") == ["nova", "secret"]
-    assert read.names("stranger") == ["nova"]
+    assert read.names("outsider") == ["nova"]
     assert read.names("member", public="false") == ["nova", "secret"]
-    assert read.names("stranger", public="false") == []
+    assert read.names("outsider", public="false") == []
 
 
-def test_a_listing_needs_a_namespace(api: QuayApi) -> None:
+def test_a_listing_requires_a_namespace(api: QuayApi) -> None:
     assert api.listing({}).status == 400
 
 
-def test_a_namespace_of_50_000_repositories_is_walked_page_by_page(
+def test_all_pages_of_a_namespace_with_50_000_repositories(
     registry: Registry, read: Reader
 ) -> None:
     registry.populate("kolla", 50_000, every=3, tag="v1")

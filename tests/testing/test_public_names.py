@@ -13,11 +13,12 @@ import pytest
 import quaycache.testing
 from quaycache.testing import Answer, Counters, Fault, FaultKind, RateLimit, Settings
 
+# A hang guard in seconds.
 PATIENCE = 60
 
 
 def test_help_shows_every_public_class_and_method() -> None:
-    # The names are imported at their first use: only a new process has not imported any.
+    # The names are imported at their first use, and only a new process has not used any.
     code = (
         "import pydoc, quaycache.testing\n"
         "print(pydoc.render_doc(quaycache.testing, renderer=pydoc.plaintext))"

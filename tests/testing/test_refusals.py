@@ -1,4 +1,4 @@
-"""Who gets 401, 403 and 404, and who is silently taken for anonymous."""
+"""The requests that get 401, 403 and 404, and the tokens that Quay silently ignores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def users(registry: Registry) -> None:
     registry.create_repository("kolla", "dying", state="MARKED_FOR_DELETION")
     registry.add_user("ann", "member", namespaces=["kolla"])
     registry.add_user("ann", "narrow", namespaces=["kolla"], scopes=["user:read"])
-    registry.add_user("bob", "stranger")
+    registry.add_user("bob", "outsider")
 
 
 @pytest.mark.parametrize(
@@ -26,15 +26,17 @@ def users(registry: Registry) -> None:
         ("missing", None, 401, "invalid_token"),
         ("private", None, 401, "invalid_token"),
         ("dying", None, 401, "invalid_token"),
-        ("missing", "stranger", 403, "insufficient_scope"),
-        ("private", "stranger", 403, "insufficient_scope"),
+        ("missing", "outsider", 403, "insufficient_scope"),
+        ("private", "outsider", 403, "insufficient_scope"),
         ("missing", "member", 404, "not_found"),
         ("dying", "member", 404, "not_found"),
         ("private", "narrow", 403, "insufficient_scope"),
         ("private", "no such token", 401, "invalid_token"),
     ],
 )
-def test_refused(api: QuayApi, name: str, token: str | None, status: int, error_type: str) -> None:
+def test_refused_requests(
+    api: QuayApi, name: str, token: str | None, status: int, error_type: str
+) -> None:
     for answer in (
         api.tags("kolla", name, {"specificTag": "v1"}, token),
         api.repository("kolla", name, {}, token),
@@ -52,7 +54,7 @@ def test_refused(api: QuayApi, name: str, token: str | None, status: int, error_
         assert answer.document["status"] == status
 
 
-def test_a_missing_namespace_is_like_a_missing_repository(api: QuayApi) -> None:
+def test_a_missing_namespace_looks_like_a_missing_repository(api: QuayApi) -> None:
     assert api.tags("nobody", "nova", {}).status == 401
     assert api.tags("nobody", "nova", {}, "member").status == 403
 
@@ -62,19 +64,17 @@ def test_a_missing_namespace_is_like_a_missing_repository(api: QuayApi) -> None:
     [
         ("open", None),
         ("open", "no such token"),
-        ("open", "stranger"),
+        ("open", "outsider"),
         ("open", "narrow"),
         ("private", "member"),
     ],
 )
-def test_allowed(api: QuayApi, name: str, token: str | None) -> None:
+def test_allowed_requests(api: QuayApi, name: str, token: str | None) -> None:
     assert api.tags("kolla", name, {"specificTag": "v1"}, token).status == 200
     assert api.repository("kolla", name, {}, token).status == 200
 
 
-def test_a_repository_that_the_replica_does_not_know_yet_is_404(
-    registry: Registry, api: QuayApi
-) -> None:
+def test_a_repository_that_the_replica_lacks_is_404(registry: Registry, api: QuayApi) -> None:
     registry.push("kolla", "new", "v1")
     registry.create_repository("kolla", "new-private", public=False)
     assert api.tags("kolla", "new", {}, replica_lag=5).status == 404
@@ -84,7 +84,7 @@ def test_a_repository_that_the_replica_does_not_know_yet_is_404(
     assert api.tags("kolla", "new", {}, replica_lag=5).status == 200
 
 
-def test_a_token_whose_scope_is_refused_still_sees_the_user_s_listing(read: Reader) -> None:
+def test_the_listing_ignores_the_scope_of_a_token(read: Reader) -> None:
     assert read.names("narrow") == ["open", "private"]
 
 

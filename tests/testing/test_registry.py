@@ -1,4 +1,4 @@
-"""What cannot be done to a registry, and what it makes up."""
+"""Invalid changes of a registry, generated digests, and the clock."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DIGEST = "sha256:" + "ab" * 32
         lambda registry: registry.set_expiry("kolla", "nova", "missing", None),
     ],
 )
-def test_a_change_that_makes_no_sense_is_refused(
+def test_an_invalid_change_raises_registry_error(
     registry: Registry, change: Callable[[Registry], object]
 ) -> None:
     registry.push("kolla", "nova", "v1")
@@ -47,7 +47,7 @@ def test_a_change_that_makes_no_sense_is_refused(
         change(registry)
 
 
-def test_made_up_digests_are_valid_new_and_the_same_in_every_run() -> None:
+def test_generated_digests_are_valid_unique_and_reproducible() -> None:
     def digests() -> list[str]:
         registry = Registry()
         return [registry.push("kolla", "nova", "v1") for _ in range(3)]
@@ -57,7 +57,7 @@ def test_made_up_digests_are_valid_new_and_the_same_in_every_run() -> None:
     assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in digests())
 
 
-def test_the_clock_can_be_moved_both_ways(registry: Registry) -> None:
+def test_the_clock_moves_forward_and_back(registry: Registry) -> None:
     assert registry.now() == NOON
     registry.advance(3600)
     assert registry.now() == NOON + 3600

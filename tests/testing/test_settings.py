@@ -32,7 +32,7 @@ from quaycache.testing import EmbeddedQuay, Fault, RateLimit, Settings
         ({"faults": [{"kind": "trickle", "interval": -1}]}, ValueError),
     ],
 )
-def test_a_wrong_setting_is_refused_and_nothing_changes(
+def test_an_invalid_setting_changes_nothing(
     embedded_quay: EmbeddedQuay, changes: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
@@ -49,7 +49,7 @@ def test_the_defaults_are_those_of_a_quay_without_rate_limits() -> None:
     assert settings.rate_limit is None
 
 
-def test_only_what_is_named_changes(embedded_quay: EmbeddedQuay) -> None:
+def test_only_named_settings_change(embedded_quay: EmbeddedQuay) -> None:
     embedded_quay.configure(date_skew=5, latency=1)
     embedded_quay.configure(latency=2)
     assert embedded_quay.settings == Settings(date_skew=5, latency=2)
@@ -57,7 +57,7 @@ def test_only_what_is_named_changes(embedded_quay: EmbeddedQuay) -> None:
     assert embedded_quay.settings == Settings()
 
 
-def test_faults_and_limits_are_values_or_mappings_of_their_fields(
+def test_faults_and_limits_can_be_mappings_of_their_fields(
     embedded_quay: EmbeddedQuay,
 ) -> None:
     fault, limit = Fault(kind="drop", times=2), RateLimit(rate=1, burst=2, key="ip")

@@ -1,4 +1,4 @@
-"""What the tag endpoint and the repository endpoint say."""
+"""The answers of the tag endpoint and the repository endpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .reader import NOON, Reader
 DIGEST = "sha256:" + "ab" * 32
 
 
-def test_a_tag_has_these_fields_in_this_order(registry: Registry, read: Reader) -> None:
+def test_the_fields_of_a_tag_and_their_order(registry: Registry, read: Reader) -> None:
     registry.push("kolla", "nova", "v1", DIGEST)
     answer = read.tag_answer(specificTag="v1", onlyActiveTags="true", limit="1")
     assert list(answer.document) == ["tags", "page", "has_additional"]
@@ -28,7 +28,7 @@ def test_a_tag_has_these_fields_in_this_order(registry: Registry, read: Reader) 
     ]
 
 
-def test_end_ts_and_expiration_only_with_an_expiry_and_floored(
+def test_only_an_expiry_adds_end_ts_floored_and_expiration(
     registry: Registry, read: Reader
 ) -> None:
     registry.push("kolla", "nova", "v1", lifetime=60.9)
@@ -43,7 +43,7 @@ def test_end_ts_and_expiration_only_with_an_expiry_and_floored(
     assert "expiration" not in tag
 
 
-def test_a_manifest_list_says_more(registry: Registry, read: Reader) -> None:
+def test_a_manifest_list_has_additional_fields(registry: Registry, read: Reader) -> None:
     registry.push("kolla", "nova", "v1", manifest_list=True)
     tag = read.tag()
     assert tag is not None
@@ -52,7 +52,7 @@ def test_a_manifest_list_says_more(registry: Registry, read: Reader) -> None:
     assert "immutable" not in tag
 
 
-def test_a_missing_expired_deleted_or_hidden_tag_is_an_empty_list(
+def test_a_missing_expired_deleted_or_hidden_tag_gets_an_empty_list(
     registry: Registry, read: Reader
 ) -> None:
     registry.push("kolla", "nova", "expired", lifetime=10)
@@ -64,7 +64,7 @@ def test_a_missing_expired_deleted_or_hidden_tag_is_an_empty_list(
         assert read.tags(specificTag=name, onlyActiveTags="true", limit="1") == []
 
 
-def test_a_tag_is_there_until_the_millisecond_of_its_expiry(
+def test_a_tag_is_alive_until_the_millisecond_of_its_expiry(
     registry: Registry, read: Reader
 ) -> None:
     registry.push("kolla", "nova", "v1", lifetime=10)
@@ -86,7 +86,7 @@ def test_an_empty_specific_tag_drops_the_filter(registry: Registry, read: Reader
     assert [tag["name"] for tag in tags] == ["other"]
 
 
-def test_without_only_active_tags_the_dead_are_shown_too(registry: Registry, read: Reader) -> None:
+def test_dead_tags_are_shown_without_only_active_tags(registry: Registry, read: Reader) -> None:
     first = registry.push("kolla", "nova", "v1")
     registry.advance(1)
     second = registry.push("kolla", "nova", "v1")
@@ -161,14 +161,14 @@ def test_a_comma_separated_list_of_tags_matches_nothing(registry: Registry, read
     assert read.tags(specificTag="v1,v2", onlyActiveTags="true") == []
 
 
-def test_exactly_100_tags_have_no_additional(registry: Registry, read: Reader) -> None:
+def test_has_additional_is_false_for_exactly_100_tags(registry: Registry, read: Reader) -> None:
     for number in range(100):
         registry.push("kolla", "nova", f"v{number}")
     answer = read.tag_answer(onlyActiveTags="true", limit="100")
     assert answer.document["has_additional"] is False
 
 
-def test_a_limit_that_is_no_number_is_400(registry: Registry, read: Reader) -> None:
+def test_a_limit_that_is_not_a_number_is_400(registry: Registry, read: Reader) -> None:
     registry.push("kolla", "nova", "v1")
     assert read.tag_answer(limit="many").status == 400
 
@@ -193,7 +193,7 @@ def test_repository_names_that_quay_allows(registry: Registry, read: Reader, nam
     assert read.tag("v1", name) is not None
 
 
-def test_a_lagging_replica_shows_tags_as_they_were(registry: Registry, api: QuayApi) -> None:
+def test_a_lagging_replica_shows_earlier_tags(registry: Registry, api: QuayApi) -> None:
     first = registry.push("kolla", "nova", "v1")
     registry.advance(10)
     registry.push("kolla", "nova", "v1")
@@ -218,7 +218,7 @@ def test_a_lagging_replica_shows_a_deleted_tag(registry: Registry, api: QuayApi)
     assert api.tags("kolla", "nova", query).document["tags"] == []
 
 
-def test_a_lagging_replica_still_heeds_an_expiry(registry: Registry, api: QuayApi) -> None:
+def test_a_lagging_replica_applies_an_expiry_at_once(registry: Registry, api: QuayApi) -> None:
     registry.push("kolla", "nova", "v1", lifetime=10)
     registry.advance(10)
     answer = api.tags("kolla", "nova", {"onlyActiveTags": "true"}, replica_lag=5)

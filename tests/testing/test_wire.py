@@ -1,4 +1,4 @@
-"""What Quay's answers look like from outside, over both protocols."""
+"""Quay's answers as a client receives them, over both protocols."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def nova(embedded_quay: EmbeddedQuay) -> None:
 
 @pytest.fixture(params=["HTTP/1.1", "HTTP/2"])
 def either(request: pytest.FixtureRequest, connect: Connect) -> httpx.Client:
-    """A client of one protocol and then of the other."""
+    """Return a client of each protocol in turn."""
     return connect(http2=request.param == "HTTP/2")
 
 
@@ -52,7 +52,7 @@ def test_one_repository(either: httpx.Client) -> None:
     assert list(answer.json()["tags"]) == ["v1"]
 
 
-def test_the_headers_of_an_answer(either: httpx.Client) -> None:
+def test_an_answer_has_only_these_headers(either: httpx.Client) -> None:
     answer = either.get(REPOSITORIES, params=LISTING)
     headers = dict(answer.headers)
     assert headers.pop("content-type") == "application/json"
@@ -77,7 +77,7 @@ def test_json_is_not_compressed(client: httpx.Client, embedded_quay: EmbeddedQua
     assert 14_000 < len(answer.content) < 17_000
 
 
-def test_date_follows_the_registry_s_clock(
+def test_date_follows_the_clock_of_the_registry(
     client: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.registry.advance(10_000_000)
@@ -107,14 +107,14 @@ def test_date_can_be_switched_off(either: httpx.Client, embedded_quay: EmbeddedQ
         "/",
     ],
 )
-def test_a_path_that_is_not_the_api_s_is_an_html_404(client: httpx.Client, path: str) -> None:
+def test_a_path_outside_the_api_gets_an_html_404(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "text/html"
     assert "<h1>404 Not Found</h1>" in answer.text
 
 
-def test_the_tag_endpoint_without_its_slash_is_308(either: httpx.Client) -> None:
+def test_the_tag_endpoint_without_a_trailing_slash_redirects(either: httpx.Client) -> None:
     answer = either.get(f"{REPOSITORIES}/kolla/nova/tag", params=TAG)
     assert answer.status_code == 308
     followed = either.get(answer.headers["location"])
@@ -157,7 +157,7 @@ def test_a_browser_is_refused_without_x_requested_with(client: httpx.Client) -> 
     assert client.get(REPOSITORIES, params=LISTING, headers=xhr).status_code == 200
 
 
-def test_only_get(either: httpx.Client) -> None:
+def test_other_methods_than_get_are_405(either: httpx.Client) -> None:
     assert either.post(REPOSITORIES, content=b"x" * 100_000).status_code == 405
 
 
@@ -165,7 +165,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-def test_a_bearer_token_is_heeded(client: httpx.Client, embedded_quay: EmbeddedQuay) -> None:
+def test_an_oauth_token_authenticates(client: httpx.Client, embedded_quay: EmbeddedQuay) -> None:
     embedded_quay.registry.add_user("ann", "good", namespaces={"kolla"})
     embedded_quay.registry.create_repository("kolla", "secret", public=False)
     answer = client.get(REPOSITORIES, params=LISTING, headers=bearer("good"))
@@ -229,7 +229,7 @@ def test_a_good_and_a_bad_token_get_the_same_bytes_for_a_public_tag(
     assert embedded_quay.counters().authenticated == 1
 
 
-def test_tokens_can_be_ignored_on_purpose(
+def test_ignore_tokens_ignores_every_token(
     client: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.registry.add_user("ann", "good", namespaces=["kolla"])
@@ -238,7 +238,7 @@ def test_tokens_can_be_ignored_on_purpose(
     assert "is_starred" not in answer.json()["repositories"][0]
 
 
-def test_the_listing_can_be_stuck_on_page_1(
+def test_repeat_first_page_ignores_page_tokens(
     client: httpx.Client, embedded_quay: EmbeddedQuay
 ) -> None:
     embedded_quay.registry.populate("kolla", 150)
@@ -248,7 +248,9 @@ def test_the_listing_can_be_stuck_on_page_1(
     assert again["repositories"] == first["repositories"]
 
 
-def test_the_replica_can_lag(client: httpx.Client, embedded_quay: EmbeddedQuay) -> None:
+def test_replica_lag_delays_the_tag_endpoint_only(
+    client: httpx.Client, embedded_quay: EmbeddedQuay
+) -> None:
     embedded_quay.configure(replica_lag=30)
     path = f"{REPOSITORIES}/kolla/nova/tag/"
     assert client.get(REPOSITORIES, params=LISTING).json()["repositories"]
