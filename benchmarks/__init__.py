@@ -1,1 +1,1 @@
-"""Measurements, each a module to run: ``python -m benchmarks.fanout``."""
+"""Benchmarks; each is a module to run, for example ``python -m benchmarks.fanout``."""

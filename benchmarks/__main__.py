@@ -1,4 +1,4 @@
-"""All benchmarks: tables on stdout, JSON and pictures in a directory.
+"""All benchmarks: they print tables, and write JSON and pictures to a directory.
 
 python -m benchmarks [--quick] [--only NAME,NAME] [--out DIR]
 """
@@ -17,22 +17,24 @@ _ALL = ("startup", "staleness", "fanout", "limits", "fleet", "scale")
 
 
 def main() -> None:
-    """Run them one after the other."""
+    """Run the benchmarks one after the other."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("--quick", action="store_true", help="small figures, within two minutes")
+    parser.add_argument("--quick", action="store_true", help="small sizes, in two minutes")
     parser.add_argument("--only", default=",".join(_ALL), help="comma-separated names")
-    parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), help="a directory")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/benchmarks"), help="the output directory"
+    )
     options = parser.parse_args()
     names = options.only.split(",")
     if unknown := [name for name in names if name not in _ALL]:
-        parser.error(f"there is no '{unknown[0]}'; there are {', '.join(_ALL)}")
+        parser.error(f"unknown benchmark '{unknown[0]}': choose from {', '.join(_ALL)}")
     began = time.monotonic()
     for name in names:
         result = import_module(f"benchmarks.{name}").run(options.quick)
         if "skipped" not in result:
             save(name, result, options.out)
     if find_spec("matplotlib") is None:
-        print("\nmatplotlib is not installed: no pictures")
+        print("\nmatplotlib is not installed, so no pictures were drawn")
     else:
         from benchmarks.pictures import draw
 

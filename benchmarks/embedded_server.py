@@ -1,11 +1,11 @@
-"""How many requests a second the embedded Quay answers, so that no benchmark measures it instead.
+"""The request rate of the embedded Quay, which must exceed the rates of the other benchmarks.
 
-Run as ``python benchmarks/embedded_server.py``. Raw HTTP/2 clients on asyncio, in a process of
-their own, ask the tag endpoint over many TLS connections with one request in flight on each, as
-the threaded client of this library does. It prints each round and the median.
+Run as ``python benchmarks/embedded_server.py``. Raw HTTP/2 clients on asyncio, in a separate
+process, send requests to the tag endpoint over many TLS connections, with one request in flight on
+each, like the threaded client of this library. The output is the rate of each round and the median.
 
-The load generator parses no responses: it waits for END_STREAM and counts. It takes CPU time of
-the same machine all the same, so the number is a floor of what the server can do.
+The load generator does not parse responses: it waits for END_STREAM and counts. It shares the CPUs
+with the server, so the result is a lower bound of the server's rate.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _REQUESTS_PER_CONNECTION = 900  # fewer than the 1,000 after which Quay ends a c
 
 
 class _Client(asyncio.Protocol):
-    """One connection that sends a request as soon as the one before is answered."""
+    """One connection, which sends each request after the answer to the previous one."""
 
     def __init__(self, targets: list[str], done: asyncio.Future[None]) -> None:
         self._targets = targets
@@ -53,7 +53,7 @@ class _Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._done.done():
-            self._done.set_exception(exc or ConnectionError("the server hung up"))
+            self._done.set_exception(exc or ConnectionError("the server closed the connection"))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -94,7 +94,7 @@ class _Client(asyncio.Protocol):
 
 
 async def _load(port: int, ca_file: str, connections: int, requests: int) -> float:
-    """The seconds that `requests` requests took, with all TLS handshakes."""
+    """Return the seconds that all requests took, including the TLS handshakes."""
     loop = asyncio.get_running_loop()
     context = ssl.create_default_context(cafile=ca_file)
     context.set_alpn_protocols(["h2"])
@@ -121,30 +121,30 @@ def _round(port: int, ca_file: str, connections: int, requests: int) -> float:
 
 
 def main() -> None:
-    """Prints the requests a second of each round, and their median."""
+    """Print the requests per second of each round, and their median."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--requests", type=int, default=16_000, help="a round")
+    parser.add_argument("--requests", type=int, default=16_000, help="requests per round")
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     assert chosen.requests // chosen.connections <= _REQUESTS_PER_CONNECTION
     print(
         f"Python {platform.python_version()}, h2 {version('h2')}, {ssl.OPENSSL_VERSION}, "
         f"{os.cpu_count()} cores, {chosen.connections} connections (HTTP/2, TLS), "
-        f"{chosen.requests} requests a round"
+        f"{chosen.requests} requests per round"
     )
     rates = []
     with EmbeddedQuay() as quay, ProcessPoolExecutor(1) as clients:
         quay.registry.populate("bench", 1000)
         for number in range(chosen.rounds):
-            job = clients.submit(
+            seconds = clients.submit(
                 _round,
                 int(quay.url.rpartition(":")[2]),
                 quay.ca_file,
                 chosen.connections,
                 chosen.requests,
             )
-            rates.append(chosen.requests / job.result())
+            rates.append(chosen.requests / seconds.result())
             print(f"round {number + 1}: {rates[-1]:,.0f} requests/s")
         assert set(quay.counters().by_status) == {200}
     print(f"median: {statistics.median(rates):,.0f} requests/s")

@@ -1,10 +1,11 @@
-"""Cold resolves: the law T = a + b n / j, and the peers beside it.
+"""Cold resolves: the fit T = a + b n / j, and the peers in comparison.
 
     python -m benchmarks.fanout [--quick]
 
-n repositories, j workers. The server is the embedded Quay in a process of its own, over HTTP/2 and
-TLS on loopback, with a fixed latency for every answer. The best possible time is that of the
-listing, one page after the other, and of ceil(n / j) rounds of checks beside it.
+n is the number of repositories, j the number of workers. The server is the embedded Quay in a
+separate process, over HTTP/2 and TLS on loopback, with a fixed latency for every answer. The best
+possible time is the time of the listing, one page after the other, while ceil(n / j) rounds of
+checks run in parallel.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ _ONE_BY_ONE = "one by one"
 
 
 def best(n: int, workers: int, latency: float) -> float:
-    """The best possible time of a cold run, seconds."""
+    """Return the best possible time of a cold run, in seconds."""
     pages = math.ceil(n / 100)
     return latency * max(pages + 1, 1 + math.ceil(n / workers))
 
 
 def run(quick: bool) -> Result:
-    """Measure, and print the tables."""
+    """Measure and print the tables."""
     latency = 0.02 if quick else 0.1
     with EmbeddedQuay() as quay:
         law = _law(quay, latency, quick)
@@ -71,7 +72,7 @@ def _law(quay: EmbeddedQuay, latency: float, quick: bool) -> Result:
             )
         )
     columns = ("n", "j", "best possible", "wall clock", "efficiency", "requests", "connections")
-    table((*columns, "CPU a request", "peak"), rows)
+    table((*columns, "CPU per request", "peak"), rows)
     fit = _fit(points, latency)
     print(
         f"T = a + b n / j: a = {fit['a']:.3f} s, b = {fit['b']:.4f} s,"
@@ -94,8 +95,8 @@ def _side_by_side(quay: EmbeddedQuay, latency: float, quick: bool) -> Result:
     fill(quay, n, latency)
     found = versions(_PEERS)
     heading(
-        f"cold beside the peers, n = {n}, latency {latency * 1000:.0f} ms,"
-        f" medians of {rounds} (range), in turns; {machine()}; "
+        f"cold, with the peers, n = {n}, latency {latency * 1000:.0f} ms,"
+        f" medians of {rounds} (range), alternating; {machine()}; "
         + ", ".join(f"{name} {number}" for name, number in found.items())
     )
     rows, result = [], []
@@ -111,7 +112,7 @@ def _side_by_side(quay: EmbeddedQuay, latency: float, quick: bool) -> Result:
             result.append(_summary(name, workers, runs[name], n))
             rows.append(_row(result[-1], latency, n))
     columns = ("contender", "j", "wall clock", "efficiency", "requests", "connections")
-    table((*columns, "CPU a request", "peak", "failed runs"), rows)
+    table((*columns, "CPU per request", "peak", "failed runs"), rows)
     return {"n": n, "versions": found, "runs": result}
 
 

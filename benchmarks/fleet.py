@@ -1,9 +1,10 @@
-"""A cache that runners share: what a herd asks that starts at once, and what a warm run takes.
+"""A shared cache: the requests of runners that start together, and the time of a warm run.
 
     python -m benchmarks.fleet [--quick]
 
-The runners are processes of `quaycache resolve`, on one cache: a local Redis, or a directory. Redis
-has to be installed. The server is the embedded Quay over HTTP/2 and TLS on loopback.
+Each runner is a process of `quaycache resolve`. All use one cache: a local Redis or a directory.
+This benchmark requires redis-server. The server is the embedded Quay over HTTP/2 and TLS on
+loopback.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from tests.redis_server import running_redis
 
 _URI = f"quay://{NAMESPACE}/*:{TAG}"
 _LATENCY = 0.1
-_COLUMNS = ("runners", "tag requests", "of one runner's", "the last one ends after")
+_COLUMNS = ("runners", "tag requests", "requests / n", "last runner ends after")
 
 
 def run(quick: bool) -> Result:
-    """Measure, and print tables."""
+    """Measure and print the tables."""
     if programs.find("redis-server") is None:
         print("\nfleet: redis-server is not installed")
         return {"skipped": "redis-server is not installed"}
@@ -76,7 +77,7 @@ def _herds(
 
 @contextmanager
 def _place(kind: str) -> Iterator[list[str]]:
-    """The options that name a new cache."""
+    """Yield the command-line options for a new cache."""
     if kind == "Redis":
         with running_redis() as server:
             yield ["--cache-url", server.url]
@@ -109,17 +110,17 @@ def _warm(quay: EmbeddedQuay, n: int, rounds: int) -> dict[str, Summary]:
                     )
                 elapsed = time.perf_counter() - began
                 assert len(resolution.images) == n
-                if number:  # the first one fills it
+                if number:  # round 0 fills the cache
                     walls.setdefault(name, []).append(elapsed)
     assert quay.counters().tag == 2 * n
     summaries = {name: Summary.of(times) for name, times in walls.items()}
     heading(
-        f"a warm run of n = {n}, in the library, open to close, medians of {rounds} (range), in"
-        f" turns; {machine()}"
+        f"a warm run of n = {n}, in the library, open to close, medians of {rounds} (range),"
+        f" alternating; {machine()}"
     )
     least = summaries["directory"].median
     table(
-        ("cache", "wall clock", "of the directory's"),
+        ("cache", "wall clock", "ratio to directory"),
         [
             (name, wall.milliseconds(), f"{wall.median / least:.1f}")
             for name, wall in summaries.items()

@@ -1,10 +1,10 @@
-"""occystrap, plain and launched with a cache: time, requests, and how soon Ctrl-C ends it.
+"""occystrap, plain and with a cache: time, requests, and the delay after Ctrl-C.
 
     python -m benchmarks.launcher [--repositories N] [--workers J] [--latency SECONDS] [--rounds R]
 
-Whole processes of `occystrap info`, which take turns, for a tag that nobody carries: what is
-measured is the resolution alone. The server is the embedded Quay in a process of its own, over
-HTTP/2 and TLS on loopback; `occystrap.quay.QUAY_API_BASE` is set to it.
+The contenders are whole processes of `occystrap info`, which alternate. No repository carries the
+tag, so the processes do nothing but resolve it. The server is the embedded Quay in a separate
+process, over HTTP/2 and TLS on loopback; `occystrap.quay.QUAY_API_BASE` points to it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LAUNCHED = "from quaycache.occystrap.launcher import main; main()"
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.launcher")
     parser.add_argument("--repositories", type=int, default=500)
     parser.add_argument("--workers", type=int, default=16)
@@ -57,10 +57,10 @@ def main() -> None:
                 f" ({min(times):.2f}-{max(times):.2f})  {runs[-1][1]:>8}"
             )
         print("\nafter Ctrl-C, with all repositories in the queue")
-        print("contender                 ends after  requests after it")
+        print("contender                 ends after  later requests")
         for name, program, cached in (("plain", _PLAIN, False), ("launched", _LAUNCHED, True)):
             elapsed, requests = _interrupted(quay, program, cached=cached)
-            print(f"{name:<22}  {elapsed:>10.2f} s  {requests:>17}")
+            print(f"{name:<22}  {elapsed:>10.2f} s  {requests:>14}")
 
 
 def _round(quay: EmbeddedQuay, workers: int) -> Iterator[tuple[str, tuple[float, int]]]:
@@ -82,7 +82,7 @@ def _round(quay: EmbeddedQuay, workers: int) -> Iterator[tuple[str, tuple[float,
 
 
 def _interrupted(quay: EmbeddedQuay, program: str, *, cached: bool) -> tuple[float, int]:
-    """Seconds until the process has ended, and requests after the signal."""
+    """Return the seconds from the signal to the end of the process, and the requests after it."""
     with tempfile.TemporaryDirectory() as cache_dir:
         arguments = ["--cache-dir", cache_dir] if cached else []
         quay.reset_counters()

@@ -1,10 +1,10 @@
-"""Behind nginx with Quay's limits, and with a limit by address: who finishes, and how fast?
+"""Rate limits: the contenders behind nginx with Quay's limits, and with a limit per address.
 
     python -m benchmarks.limits [--quick]
 
-nginx has to be installed. The ideal time is what the limit allows at most: a burst at once, then
-the rate, or the time without a limit where that is longer. A contender that fails is counted; what
-it does about a 429 is what its documentation does.
+This benchmark requires nginx. The ideal time is the shortest that the limit allows: the burst
+immediately, then the rate; or the time without a limit, if that is longer. A contender reacts to a
+429 as its documentation shows; its failed runs are counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BY_ADDRESS = f"limit_req zone=address burst={_ADDRESS_BURST} nodelay;"
 
 
 def run(quick: bool) -> Result:
-    """Measure, and print a table."""
+    """Measure and print the table."""
     if programs.find("nginx") is None:
         print("\nlimits: nginx is not installed")
         return {"skipped": "nginx is not installed"}
@@ -74,7 +74,7 @@ def run(quick: bool) -> Result:
 
 
 def _run(contender: str, n: int, limits: str, workers: int) -> Measurement:
-    # A new server and a new nginx each time: a limit remembers who has been there.
+    # Each run needs a new server and a new nginx, because a limit keeps its state.
     with EmbeddedQuay() as quay, tempfile.TemporaryDirectory() as directory:
         fill(quay, n, _LATENCY)
         with nginx_before(

@@ -1,4 +1,4 @@
-"""A measurement: one contender, one question, in a fresh process and after its imports."""
+"""The measurement of one contender in a new process, after its imports."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ TAG = "latest"
 
 
 class Measurement(NamedTuple):
-    """What one run took.
+    """The result and the cost of one run.
 
     Attributes:
-        found: repositories that carry the tag; 0 if it failed.
-        elapsed, cpu: seconds.
-        peak_kb: kilobytes.
-        failure: how it ended, if it was no answer.
-        requests, connections: counted at the server.
+        found: the number of repositories that carry the tag; 0 if the run failed.
+        elapsed: the wall-clock time in seconds.
+        cpu: the CPU time in seconds.
+        peak_kb: the peak memory in kilobytes.
+        failure: the exception, if the run failed.
+        requests: the number of requests that the server counted.
+        connections: the number of connections that the server counted.
     """
 
     found: int
@@ -45,16 +47,16 @@ class Measurement(NamedTuple):
 
 
 def machine() -> str:
-    """What the figures were measured on, in a few words."""
+    """Return a short description of the machine."""
     return f"{os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
-    """The versions of those contenders that are installed; the others are named on stderr."""
+    """Return the versions of the installed contenders; name the others on standard error."""
     installed = {name: _version(PEERS[name].distribution) for name in names}
     for name in names:
         if installed[name] is None:
-            print(f"{PEERS[name].distribution} is not installed: left out", file=sys.stderr)
+            print(f"{PEERS[name].distribution} is not installed: skipped", file=sys.stderr)
     return {name: number for name, number in installed.items() if number is not None}
 
 
@@ -66,7 +68,7 @@ def _version(distribution: str) -> str | None:
 
 
 def fill(quay: EmbeddedQuay, repositories: int, latency: float) -> None:
-    """Empty the server, and give it that many repositories, which all carry the tag."""
+    """Reset the server and create repositories that all carry the tag."""
     quay.reset()
     quay.configure(latency=latency)
     quay.registry.populate(NAMESPACE, repositories, tag=TAG)
@@ -83,15 +85,18 @@ def measure(
     ttl: float = 300.0,
     warm_up: bool = False,
 ) -> Measurement:
-    """Let a contender answer the benchmarks' question.
+    """Run a contender and return its measurement.
 
     Args:
         contender: a name in `PEERS`.
-        quay: whose requests are counted.
-        workers: of the contender.
-        url, ca_file: of a front end before it; None means none.
-        cache_dir, ttl: as in `Question`.
-        warm_up: let it answer once before, so that nothing is imported meanwhile.
+        quay: the server, which counts the requests.
+        workers: the number of the contender's workers.
+        url: the URL of a front end before the server; None means that there is no front end.
+        ca_file: the CA certificate of the front end; None means the server's.
+        cache_dir: the directory of the contender's cache; see `Question`.
+        ttl: the time to live of the cache in seconds; see `Question`.
+        warm_up: whether to run the contender once before the measurement, so that the measured run
+            imports nothing.
     """
     quay.reset_counters()
     base = quay.url if url is None else url
@@ -110,13 +115,13 @@ def measure(
 
 
 def command(contender: str, question: Question, *, warm_up: bool = False) -> list[str]:
-    """The command line of a measurement, to be run in `ROOT`."""
+    """Return the command line of a measurement; its working directory must be `ROOT`."""
     arguments = [contender, json.dumps(question), *(["--warm-up"] if warm_up else [])]
     return [sys.executable, "-m", "benchmarks.measuring", *arguments]
 
 
 class Summary(NamedTuple):
-    """Several measurements of the same: a median and the range, in the unit of the figures."""
+    """The median and the range of repeated measurements, in their unit."""
 
     median: float
     least: float
@@ -124,15 +129,15 @@ class Summary(NamedTuple):
 
     @classmethod
     def of(cls, figures: Sequence[float]) -> Summary:
-        """The summary of one or more."""
+        """Return the summary of one or more figures."""
         return cls(statistics.median(figures), min(figures), max(figures))
 
     def seconds(self) -> str:
-        """``1.23 s (1.20-1.31)``."""
+        """Return a text such as ``1.23 s (1.20-1.31)``."""
         return f"{self.median:.2f} s ({self.least:.2f}-{self.most:.2f})"
 
     def milliseconds(self) -> str:
-        """``12.3 ms (12-14)``."""
+        """Return a text such as ``12.3 ms (12-14)``."""
         low, middle, high = (1000 * figure for figure in (self.least, self.median, self.most))
         return f"{middle:.1f} ms ({low:.0f}-{high:.0f})"
 

@@ -1,7 +1,7 @@
-"""Draws what the benchmarks have left as JSON: SVG and PNG, to be read at half a page's width.
+"""Pictures of the benchmarks' JSON files, as SVG and PNG, legible at half the width of a page.
 
-Colours are Okabe and Ito's, which those who see few colours can tell apart; lines have labels of
-their own. Axes are logarithmic where the law is a power.
+The colours are those of Okabe and Ito, which colour-blind readers can distinguish; each line has a
+label too. Axes are logarithmic if the relation is a power law.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def draw(directory: Path) -> list[Path]:
-    """Draw every picture whose figures are in a directory; the paths of the files."""
+    """Draw every picture whose JSON file is in `directory`, and return the paths."""
     made: list[Path] = []
     with mpl.rc_context(_STYLE):
         for name, (source, picture) in _PICTURES.items():
@@ -56,7 +56,7 @@ def draw(directory: Path) -> list[Path]:
 
 
 def _law(axes: Any, result: dict[str, Any]) -> None:
-    """Time over n / j, with the floor."""
+    """Plot the time over n / j, with the best possible time."""
     points = result["law"]["points"]
     sizes = sorted({point["n"] for point in points})
     for colour, n in zip(_COLOURS, sizes, strict=False):
@@ -89,7 +89,7 @@ def _law(axes: Any, result: dict[str, Any]) -> None:
 
 
 def _kinds(axes: Any, result: dict[str, Any]) -> None:
-    """Requests by kind of run, beside those of a peer that keeps nothing."""
+    """Plot the requests of each kind of run, and those of a peer without a cache."""
     size = max(result["sizes"], key=lambda of: of["n"])
     kinds = ["cold", "k = 100 %", "k = 10 %", "k = 1", "k = 0", "fresh"]
     ours = {r["kind"]: r["requests"] for r in size["runs"] if r["contender"] == _OURS}
@@ -111,11 +111,11 @@ def _kinds(axes: Any, result: dict[str, Any]) -> None:
     axes.grid(visible=False, axis="y")
     axes.invert_yaxis()
     _plain(axes.xaxis)
-    axes.set_title(f"What a run asks, of {size['n']:,} repositories")
+    axes.set_title(f"Requests of a run over {size['n']:,} repositories")
 
 
 def _peers(axes: Any, result: dict[str, Any]) -> None:
-    """Time by contender, cold, for the largest number of workers."""
+    """Plot the cold time of each contender, for the largest number of workers."""
     runs = result["peers"]["runs"]
     workers = max(r["j"] for r in runs)
     of = sorted((r for r in runs if r["j"] == workers), key=lambda r: r["wall"][0])
@@ -132,16 +132,16 @@ def _peers(axes: Any, result: dict[str, Any]) -> None:
     axes.invert_yaxis()
     axes.set_title(
         f"Cold: {result['peers']['n']} repositories, {workers} workers"
-        f"\n({result['latency'] * 1000:.0f} ms an answer)"
+        f"\n({result['latency'] * 1000:.0f} ms per answer)"
     )
 
 
 def _scale(axes: Any, result: dict[str, Any]) -> None:
-    """Time over the size of a namespace, by kind of run."""
+    """Plot the time over the size of the namespace, for each kind of run."""
     points = result["points"]
     xs = [point["n"] for point in points]
     for colour, kind in zip(_COLOURS, ("cold", "resumed", "stale", "fresh"), strict=False):
-        # A named tuple is a list in JSON: found, elapsed, ...
+        # JSON stores the named tuple as a list: found, elapsed, ...
         walls = [point[kind][1] for point in points]
         axes.plot(xs, walls, "o-", color=colour, markersize=6)
         axes.annotate(
@@ -163,6 +163,6 @@ _PICTURES: dict[str, tuple[str, Callable[[Any, dict[str, Any]], None]]] = {
 
 
 def _plain(axis: Any) -> None:
-    """Numbers as people write them."""
+    """Label the axis with plain numbers instead of powers of ten."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_formatter(NullFormatter())

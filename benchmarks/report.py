@@ -1,4 +1,4 @@
-"""What a benchmark prints, and what it leaves as JSON."""
+"""The output of a benchmark: tables on standard output, and a JSON file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 
 Result = dict[str, Any]
 Benchmark = Callable[[bool], Result]
-"""From whether it is to be quick to its figures, which are ready for JSON."""
+"""A function that takes whether to be quick, and returns figures that JSON can store."""
 
 
 def heading(text: str) -> None:
-    """Print what the next table is about."""
+    """Print the title of the next table."""
     print(f"\n{text}")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; numbers are expected to be text already."""
+    """Print a table; the caller formats the numbers."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(line[at]) for line in (list(columns), *texts)) for at in range(len(columns))]
     for line in (list(columns), *texts):
@@ -34,7 +34,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return a description of the machine, and the time."""
     return {
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -45,14 +45,14 @@ def environment() -> dict[str, Any]:
 
 
 def save(name: str, result: Result, directory: Path) -> None:
-    """Leave a benchmark's figures as ``NAME.json``."""
+    """Write a benchmark's figures to ``NAME.json``."""
     directory.mkdir(parents=True, exist_ok=True)
     document = {"benchmark": name, "environment": environment(), **result}
     (directory / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
 def alone(benchmark: Benchmark) -> None:
-    """Run one benchmark from its own command line."""
+    """Run one benchmark, with the options on the command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="small figures, in seconds")
+    parser.add_argument("--quick", action="store_true", help="small sizes, in seconds")
     benchmark(parser.parse_args().quick)

@@ -1,9 +1,9 @@
-"""One large namespace: does it stay linear?
+"""One large namespace: does the cost grow linearly?
 
     python -m benchmarks.scale [--quick]
 
-Cold, killed half-way and resumed, stale but unchanged, and fresh; the slopes are fitted over the
-sizes. Latency 5 ms, 32 workers.
+The runs are cold, resumed after a kill half-way, stale but unchanged, and fresh. The slopes are
+fitted over the sizes. The latency is 5 ms; there are 32 workers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _KINDS = ("cold", "resumed", "stale", "fresh")
 
 
 def run(quick: bool) -> Result:
-    """Measure, and print the table and the slopes."""
+    """Measure and print the table and the slopes."""
     sizes = (200, 400) if quick else (1000, 5000, 20_000, 50_000)
     heading(
         f"one namespace, j = {_WORKERS}, latency {_LATENCY * 1000:.0f} ms; {machine()},"
@@ -59,12 +59,12 @@ def run(quick: bool) -> Result:
                         f"{of['size'] / n:.0f} bytes",
                     )
                 )
-    columns = ("n", "run", "requests", "wall clock", "peak memory", "cache a repository")
+    columns = ("n", "run", "requests", "wall clock", "peak memory", "cache per repository")
     table(columns, rows)
     slopes = {kind: _slope(points, kind, "elapsed") for kind in _KINDS}
     slopes |= {f"{kind}, memory": _slope(points, kind, "peak_kb") for kind in _KINDS}
     table(
-        ("slope over n", "a repository", "R^2"),
+        ("slope over n", "per repository", "R^2"),
         [
             (
                 name,

@@ -1,11 +1,11 @@
-"""What a second run costs: k of n repositories changed, or none, or the answers are still fresh.
+"""The cost of a second run: k of n repositories have changed, or the answers are still fresh.
 
     python -m benchmarks.staleness [--quick]
 
-Beside quaycache: occystrap, which keeps nothing, and hishel's and requests-cache's SQLite caches in
-front of the same requests. Those know a time to live and no more: after it, they ask everything,
-whatever k is; of more than a hundred repositories they are measured with k = 0 alone. `fresh` is
-measured after one run in the same process, so that nothing is imported meanwhile.
+The peers are occystrap, which has no cache, and the SQLite caches of hishel and requests-cache in
+front of the same requests. Those two have only a time to live: after it, they repeat all requests,
+for every k. With more than a hundred repositories, they are therefore measured only for k = 0.
+`fresh` is measured after one run in the same process, so that the measured run imports nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ _CACHING = ("quaycache", "hishel", "requests-cache")
 _PEERS = ("quaycache", "occystrap", "hishel", "requests-cache")
 _WORKERS = 16
 
-_WHATEVER_K = 100
+# Up to this many repositories, the peers are measured for every k.
+_EVERY_K_UP_TO = 100
 
-# Past the margin within which a push is not yet taken as seen.
-_MEANWHILE = 1000.0
+# Seconds between two runs: more than the safety margin after a push.
+_BETWEEN_RUNS = 1000.0
 
 
 def run(quick: bool) -> Result:
-    """Measure, and print the tables."""
+    """Measure and print the tables."""
     sizes = ((60, 0.02, 1),) if quick else ((100, 0.15, 3), (1000, 0.15, 3), (5000, 0.03, 1))
     found = versions(_PEERS)
     results = []
@@ -67,23 +68,23 @@ _KINDS = ("cold", "k = 0", "k = 1", "k = 10 %", "k = 100 %", "fresh")
 
 
 def _history(quay: EmbeddedQuay, name: str, n: int) -> list[tuple[str, Measurement]]:
-    """One contender's runs, one after the other."""
+    """Return the runs of one contender, in order."""
     taken = []
     with tempfile.TemporaryDirectory() as kept, tempfile.TemporaryDirectory() as expired:
         taken.append(("cold", measure(name, quay, _WORKERS, cache_dir=kept)))
         if name in _CACHING:
             fresh = measure(name, quay, _WORKERS, cache_dir=kept, ttl=86_400.0, warm_up=True)
             taken.append(("fresh", fresh))
-        # Those that store the time to live with an answer need a store of answers that are past it.
+        # The peers store the time to live with an answer, so they need a cache of expired answers.
         cache_dir, ttl = (kept, 0.0) if name == "quaycache" else (expired, 0.001)
         changes = {"k = 0": 0, "k = 1": 1, "k = 10 %": n // 10, "k = 100 %": n}
-        if name != "quaycache" and n > _WHATEVER_K:
+        if name != "quaycache" and n > _EVERY_K_UP_TO:
             changes = {"k = 0": 0}
         for kind, changed in changes.items():
-            quay.registry.advance(_MEANWHILE)
+            quay.registry.advance(_BETWEEN_RUNS)
             for number in range(changed):
                 quay.registry.push(NAMESPACE, f"repository-{number:05}", TAG)
-            quay.registry.advance(_MEANWHILE)
+            quay.registry.advance(_BETWEEN_RUNS)
             stale = measure(name, quay, _WORKERS, cache_dir=cache_dir, ttl=ttl)
             if name == "quaycache":
                 assert stale.requests == math.ceil(n / 100) + changed, stale

@@ -1,9 +1,9 @@
-"""Whole processes: what a command takes from its start to its end, beside an empty Python.
+"""The time of whole processes, from start to end, compared with an empty Python.
 
     python -m benchmarks.startup [--quick]
 
-The processes take turns. The fresh resolve reads a cache that a cold run against the embedded Quay
-has filled, and asks nothing.
+The processes alternate. The fresh resolve reads a cache that a cold run against the embedded Quay
+has filled, and sends no requests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
 def run(quick: bool) -> Result:
-    """Measure, and print a table."""
+    """Measure and print the table."""
     rounds, sizes = (3, (100,)) if quick else (21, (1000, 5000))
     found = versions(("quaycache", "occystrap"))
     with tempfile.TemporaryDirectory() as directory:
@@ -35,7 +35,7 @@ def run(quick: bool) -> Result:
             "QUAYCACHE_API_URL": "https://127.0.0.1",
             "QUAYCACHE_TTL": "1h",
         }
-        # An installed package has its byte code, which this would keep a source tree from having.
+        # With this variable, a source tree has no byte code, unlike an installed package.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         commands = {
             "python -c pass": [sys.executable, "-c", "pass"],
@@ -54,16 +54,16 @@ def run(quick: bool) -> Result:
         for number in range(rounds + 1):
             for name, command in commands.items():
                 elapsed = _timed(command, environment)
-                if number:  # the first one compiles
+                if number:  # round 0 compiles the byte code
                     walls[name].append(elapsed)
     summaries = {name: Summary.of(times) for name, times in walls.items()}
     empty = summaries["python -c pass"].median
     heading(
-        f"whole processes, medians of {rounds} (range), in turns; {machine()}; "
+        f"whole processes, medians of {rounds} (range), alternating; {machine()}; "
         + ", ".join(f"{name} {number}" for name, number in found.items())
     )
     table(
-        ("process", "wall clock", "of python -c pass"),
+        ("process", "wall clock", "ratio to python -c pass"),
         [
             (name, wall.milliseconds(), f"{wall.median / empty:.1f}")
             for name, wall in summaries.items()
@@ -73,7 +73,7 @@ def run(quick: bool) -> Result:
 
 
 def _filled(n: int, cache_dir: str) -> str:
-    """The URL of a server that is gone, and that a cache knows everything about."""
+    """Fill a cache from a server and return the URL of the server, which has ended."""
     with EmbeddedQuay() as quay:
         fill(quay, n, 0.0)
         with QuayClient(api_url=quay.url, ssl_context=quay.ssl_context()) as client:

@@ -1,8 +1,8 @@
-"""Who else answers the question: each in a module of its own, as its documentation has it written.
+"""The contenders, each in a separate module, written as its documentation recommends.
 
-A peer's `answer` takes a `Question` and returns how many repositories carry the tag. It lists the
-namespace, page after page, and checks every repository with as many workers; what it does about
-errors and limits is what its documentation does, which may be nothing.
+The function `answer` of a peer takes a `Question` and returns how many repositories carry the tag.
+It lists the namespace page by page and checks every repository, with `Question.workers` workers. It
+handles errors and rate limits as its documentation shows, if at all.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from urllib.parse import quote
 
 
 class Question(NamedTuple):
-    """What is asked.
+    """The task of a contender: how many repositories of a namespace carry the tag?
 
     Attributes:
-        url: of the API: ``https://host:port/api/v1``.
-        workers: how many repositories are checked at once.
-        cache_dir: where a peer that has a cache keeps it.
-        ttl: seconds for which what is in the cache is used without a request.
+        url: the URL of the API: ``https://host:port/api/v1``.
+        namespace: the namespace.
+        tag: the tag.
+        workers: the number of repositories to check at once.
+        cache_dir: the directory for the cache of a peer that has one.
+        ttl: the seconds for which a peer uses a cached answer without a request.
     """
 
     url: str
@@ -30,12 +32,12 @@ class Question(NamedTuple):
     ttl: float = 300.0
 
     def listing(self, next_page: str | None = None) -> str:
-        """The URL of a page of the listing."""
+        """Return the URL of a page of the listing."""
         url = f"{self.url}/repository?namespace={self.namespace}&public=true&last_modified=true"
         return url if next_page is None else f"{url}&next_page={quote(next_page, safe='')}"
 
     def check(self, repository: str) -> str:
-        """The URL that says whether a repository carries the tag."""
+        """Return the URL that shows whether a repository carries the tag."""
         return (
             f"{self.url}/repository/{self.namespace}/{repository}/tag/"
             f"?specificTag={self.tag}&onlyActiveTags=true&limit=1"
@@ -43,12 +45,12 @@ class Question(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """One of them.
+    """A contender.
 
     Attributes:
-        module: in this package.
-        distribution: whose version is printed.
-        imports: modules to be imported before the clock starts.
+        module: the name of its module in this package.
+        distribution: the name of the distribution whose version is printed.
+        imports: the modules to import before the measurement.
     """
 
     module: str
@@ -70,7 +72,7 @@ PEERS = {
 
 
 def walk(question: Question, get: Any) -> Iterator[str]:
-    """The repositories' names, by a function from a URL to the JSON of its answer."""
+    """Return the names of the repositories; `get` returns the JSON document at a URL."""
     next_page = None
     while True:
         page = get(question.listing(next_page))

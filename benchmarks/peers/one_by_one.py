@@ -1,4 +1,4 @@
-"""The plain loop: one client, one request after the other, over HTTP/2."""
+"""A plain loop with httpx: one client, one request after the other, over HTTP/2."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.peers import Question, walk
 
 
 def answer(question: Question) -> int:
-    """How many repositories carry the tag."""
+    """Return how many repositories carry the tag."""
     with httpx.Client(http2=True) as client:
 
         def get(url: str) -> dict[str, list[object]]:

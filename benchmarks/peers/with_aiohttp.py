@@ -1,4 +1,4 @@
-"""aiohttp: one thread, a session whose connector is limited, over HTTP/1.1."""
+"""aiohttp: one thread, one session with a limited connector, over HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.peers import Question
 
 
 def answer(question: Question) -> int:
-    """How many repositories carry the tag."""
+    """Return how many repositories carry the tag."""
     return asyncio.run(_resolve(question))
 
 

@@ -1,4 +1,4 @@
-"""hishel's SQLite storage before the same requests, as its documentation sets it up."""
+"""hishel: its SQLite storage in front of the same requests, set up as documented."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.peers import Question, walk
 
 
 def answer(question: Question) -> int:
-    """How many repositories carry the tag."""
+    """Return how many repositories carry the tag."""
     assert question.cache_dir is not None
     storage = SqliteStorage(
         database_path=Path(question.cache_dir) / "hishel.db", default_ttl=question.ttl

@@ -1,4 +1,4 @@
-"""One `httpx.Client` that threads share, over HTTP/1.1: over HTTP/2 that loses answers."""
+"""httpx: one client shared by threads, over HTTP/1.1, because over HTTP/2 it loses answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.peers import Question, walk
 
 
 def answer(question: Question) -> int:
-    """How many repositories carry the tag."""
+    """Return how many repositories carry the tag."""
     limits = httpx.Limits(max_connections=question.workers)
     with (
         httpx.Client(limits=limits, timeout=30.0) as client,

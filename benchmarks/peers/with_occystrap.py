@@ -1,4 +1,4 @@
-"""occystrap's own function, as its command calls it."""
+"""occystrap: its function `resolve_quay_uri`, called as in its command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.peers import Question
 
 
 def answer(question: Question) -> int:
-    """How many repositories carry the tag."""
+    """Return how many repositories carry the tag."""
     quay.QUAY_API_BASE = question.url
     found = quay.resolve_quay_uri(
         question.namespace, "*", question.tag, max_workers=question.workers

@@ -1,4 +1,4 @@
-"""libcurl's multi interface: one thread, C code, HTTP/2; the practical floor of a machine."""
+"""pycurl: libcurl's multi interface, C code in one thread over HTTP/2, the practical optimum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.peers import Question, walk
 
 
 def answer(question: Question) -> int:
-    """How many repositories carry the tag."""
+    """Return how many repositories carry the tag."""
     one = _handle()
 
     def get(url: str) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def answer(question: Question) -> int:
 
     waiting = deque(walk(question, get))
     multi = pycurl.CurlMulti()
-    # A connection for each handle, as every other contender here has; and as Quay limits them.
+    # One connection per handle, like every other contender; Quay limits requests per connection.
     multi.setopt(pycurl.M_PIPELINING, 0)
     multi.setopt(pycurl.M_MAXCONNECTS, question.workers)
     idle = [_handle() for _ in range(question.workers)]

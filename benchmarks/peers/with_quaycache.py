@@ -1,4 +1,4 @@
-"""quaycache, cold or with its cache."""
+"""quaycache: cold, or with its cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from quaycache import Policy, QuayClient, resolve
 
 
 def answer(question: Question) -> int:
-    """How many repositories carry the tag."""
+    """Return how many repositories carry the tag."""
     uri = f"quay://{question.namespace}/*:{question.tag}"
     policy = None if question.cache_dir is None else Policy(ttl=question.ttl)
     with QuayClient(api_url=question.url) as client:

@@ -1,4 +1,4 @@
-"""One `requests.Session` with a pool that threads share, over HTTP/1.1."""
+"""requests: one session with a connection pool, shared by threads, over HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from benchmarks.peers import Question, walk
 
 
 def answer(question: Question) -> int:
-    """How many repositories carry the tag."""
+    """Return how many repositories carry the tag."""
     with requests.Session() as session:
         session.mount("https://", HTTPAdapter(pool_maxsize=question.workers))
         return resolve_with(session, question)
 
 
 def resolve_with(session: requests.Session, question: Question) -> int:
-    """The same, with a session of the caller's."""
-    # requests does not know SSL_CERT_FILE, and threads must not race for its environment.
+    """Return how many repositories carry the tag; the caller owns the session."""
+    # requests ignores SSL_CERT_FILE. Its reading of the environment is not thread-safe.
     session.verify = os.environ["SSL_CERT_FILE"]
     session.trust_env = False
 

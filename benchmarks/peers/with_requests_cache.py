@@ -1,4 +1,4 @@
-"""requests-cache's SQLite backend before the same requests, as its documentation sets it up."""
+"""requests-cache: its SQLite backend in front of the same requests, set up as documented."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.peers.with_requests import resolve_with
 
 
 def answer(question: Question) -> int:
-    """How many repositories carry the tag."""
+    """Return how many repositories carry the tag."""
     assert question.cache_dir is not None
     database = Path(question.cache_dir) / "requests-cache.sqlite"
     with CachedSession(str(database), backend="sqlite", expire_after=question.ttl) as session:
