@@ -129,17 +129,17 @@ def _summary(name: str, workers: int, runs: list[Measurement], n: int) -> Result
     }
 
 
-def _row(of: Result, latency: float, n: int) -> tuple[object, ...]:
+def _row(result: Result, latency: float, n: int) -> tuple[object, ...]:
     return (
-        of["contender"],
-        of["j"],
-        of["wall"].seconds(),
-        f"{best(n, of['j'], latency) / of['wall'].median:.2f}",
-        of["requests"],
-        of["connections"],
-        f"{of['cpu'] * 1000:.2f} ms",
-        f"{of['peak_kb'] / 1024:.0f} MB",
-        of["failed"],
+        result["contender"],
+        result["j"],
+        result["wall"].seconds(),
+        f"{best(n, result['j'], latency) / result['wall'].median:.2f}",
+        result["requests"],
+        result["connections"],
+        f"{result['cpu'] * 1000:.2f} ms",
+        f"{result['peak_kb'] / 1024:.0f} MB",
+        result["failed"],
     )
 
 

@@ -69,7 +69,7 @@ def _herds(
         _COLUMNS,
         [
             (runners, requests, f"{requests / n:.2f}", f"{elapsed:.2f} s")
-            for runners, requests, elapsed in (one.values() for one in results)
+            for runners, requests, elapsed in (result.values() for result in results)
         ],
     )
     return results

@@ -60,10 +60,10 @@ def _law(axes: Any, result: dict[str, Any]) -> None:
     points = result["law"]["points"]
     sizes = sorted({point["n"] for point in points})
     for colour, n in zip(_COLOURS, sizes, strict=False):
-        of = sorted((p for p in points if p["n"] == n), key=lambda p: p["n"] / p["j"])
-        xs = [p["n"] / p["j"] for p in of]
-        walls = [p["wall"][0] for p in of]
-        axes.plot(xs, [p["best"] for p in of], "--", color=colour, linewidth=1.5)
+        selected = sorted((p for p in points if p["n"] == n), key=lambda p: p["n"] / p["j"])
+        xs = [p["n"] / p["j"] for p in selected]
+        walls = [p["wall"][0] for p in selected]
+        axes.plot(xs, [p["best"] for p in selected], "--", color=colour, linewidth=1.5)
         axes.plot(xs, walls, "o-", color=colour, markersize=6)
         axes.annotate(
             f"n = {n}",
@@ -90,7 +90,7 @@ def _law(axes: Any, result: dict[str, Any]) -> None:
 
 def _kinds(axes: Any, result: dict[str, Any]) -> None:
     """Plot the requests of each kind of run, and those of a peer without a cache."""
-    size = max(result["sizes"], key=lambda of: of["n"])
+    size = max(result["sizes"], key=lambda size: size["n"])
     kinds = ["cold", "k = 100 %", "k = 10 %", "k = 1", "k = 0", "fresh"]
     ours = {r["kind"]: r["requests"] for r in size["runs"] if r["contender"] == _OURS}
     others = max(r["requests"] for r in size["runs"] if r["contender"] != _OURS)
@@ -118,15 +118,15 @@ def _peers(axes: Any, result: dict[str, Any]) -> None:
     """Plot the cold time of each contender, for the largest number of workers."""
     runs = result["peers"]["runs"]
     workers = max(r["j"] for r in runs)
-    of = sorted((r for r in runs if r["j"] == workers), key=lambda r: r["wall"][0])
-    rows = range(len(of))
-    walls = [r["wall"][0] for r in of]
-    colours = [_COLOURS[0] if r["contender"] == _OURS else "#bbbbbb" for r in of]
+    selected = sorted((r for r in runs if r["j"] == workers), key=lambda r: r["wall"][0])
+    rows = range(len(selected))
+    walls = [r["wall"][0] for r in selected]
+    colours = [_COLOURS[0] if r["contender"] == _OURS else "#bbbbbb" for r in selected]
     axes.barh(rows, walls, color=colours, height=0.6)
-    for row, r in zip(rows, of, strict=True):
+    for row, r in zip(rows, selected, strict=True):
         failed = f", {r['failed']} failed" if r["failed"] else ""
         axes.text(r["wall"][0], row, f"  {r['wall'][0]:.2f} s{failed}", va="center")
-    axes.set_yticks(list(rows), [r["contender"] for r in of])
+    axes.set_yticks(list(rows), [r["contender"] for r in selected])
     axes.set(xlabel="seconds", xlim=(0, max(walls) * 1.25))
     axes.grid(visible=False, axis="y")
     axes.invert_yaxis()

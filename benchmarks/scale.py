@@ -45,10 +45,10 @@ def run(quick: bool) -> Result:
     points, rows = [], []
     with EmbeddedQuay() as quay:
         for n in sizes:
-            of = _measured(quay, n)
-            points.append({"n": n, **of})
+            measured = _measured(quay, n)
+            points.append({"n": n, **measured})
             for kind in _KINDS:
-                taken = of[kind]
+                taken = measured[kind]
                 rows.append(
                     (
                         n,
@@ -56,7 +56,7 @@ def run(quick: bool) -> Result:
                         taken.requests,
                         f"{taken.elapsed:.2f} s",
                         f"{taken.peak_kb / 1024:.0f} MB",
-                        f"{of['size'] / n:.0f} bytes",
+                        f"{measured['size'] / n:.0f} bytes",
                     )
                 )
     columns = ("n", "run", "requests", "wall clock", "peak memory", "cache per repository")

@@ -56,11 +56,11 @@ def run(quick: bool) -> Result:
                     for kind, taken in _history(quay, name, n):
                         assert taken.found == n, taken
                         runs.setdefault((kind, name), []).append(taken)
-            of = [_result(kind, name, taken) for (kind, name), taken in runs.items()]
-            of.sort(key=lambda result: _KINDS.index(result["kind"]))
+            size_runs = [_result(kind, name, taken) for (kind, name), taken in runs.items()]
+            size_runs.sort(key=lambda result: _KINDS.index(result["kind"]))
             columns = ("run", "contender", "requests", "wall clock", "CPU")
-            table(columns, [_row(result) for result in of])
-            results.append({"n": n, "j": _WORKERS, "latency": latency, "runs": of})
+            table(columns, [_row(result) for result in size_runs])
+            results.append({"n": n, "j": _WORKERS, "latency": latency, "runs": size_runs})
     return {"versions": found, "sizes": results}
 
 
@@ -102,9 +102,15 @@ def _result(kind: str, name: str, runs: list[Measurement]) -> Result:
     }
 
 
-def _row(of: Result) -> tuple[object, ...]:
-    wall = of["wall"].milliseconds() if of["kind"] == "fresh" else of["wall"].seconds()
-    return of["kind"], of["contender"], of["requests"], wall, of["cpu"].milliseconds()
+def _row(result: Result) -> tuple[object, ...]:
+    wall = result["wall"].milliseconds() if result["kind"] == "fresh" else result["wall"].seconds()
+    return (
+        result["kind"],
+        result["contender"],
+        result["requests"],
+        wall,
+        result["cpu"].milliseconds(),
+    )
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ from benchmarks.peers import Question, walk
 
 def answer(question: Question) -> int:
     """Return how many repositories carry the tag."""
-    one = _handle()
+    lister = _handle()
 
     def get(url: str) -> dict[str, Any]:
-        body = _prepare(one, url)
-        one.perform()
-        return _answer(one, body)
+        body = _prepare(lister, url)
+        lister.perform()
+        return _answer(lister, body)
 
     waiting = deque(walk(question, get))
     multi = pycurl.CurlMulti()
