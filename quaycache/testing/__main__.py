@@ -7,7 +7,7 @@ import json
 
 
 def main() -> None:
-    """Serve until standard input ends; without a dependency, name it on standard output."""
+    """Serve until standard input ends, or report a missing dependency on standard output."""
     try:
         from quaycache.testing.server import serve
     except ModuleNotFoundError as error:

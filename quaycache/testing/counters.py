@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The server's counters at one moment; they start at zero with each reset.
+    """The server's counters since its start or the last reset.
 
     Attributes:
         requests: the requests that have arrived, answered or not.
@@ -18,7 +18,7 @@ class Counters:
         by_status: the number of answers by status; a dropped or reset request has no answer.
         connections: the connections that have completed a TLS handshake.
         resumed: the connections that resumed an earlier TLS session.
-        open_connections: the connections that are open now; a reset of the counters keeps them.
+        open_connections: the connections that are open now, whenever they were opened.
         peak_streams: the highest number of requests in flight on one connection.
         peak_in_flight: the highest number of requests in flight on all connections together.
     """

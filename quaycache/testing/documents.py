@@ -37,7 +37,7 @@ def listing_row(
 
 
 def tag_row(lifetime: TagLifetime) -> Document:
-    """Return one tag as a row of a tag listing; only an expiry adds ``end_ts``, ``expiration``."""
+    """Return one tag as a row; it has ``end_ts`` and ``expiration`` only if it has an expiry."""
     row: Document = {
         "name": lifetime.name,
         "reversion": lifetime.reversion,
@@ -62,7 +62,7 @@ def tag_row(lifetime: TagLifetime) -> Document:
 def repository_document(
     record: RepositoryRecord, tags: list[TagLifetime] | None, *, may_write: bool
 ) -> Document:
-    """Return one repository; without its map of tags if `tags` is None."""
+    """Return one repository; it has a map of tags unless `tags` is None."""
     document: Document = {
         "namespace": record.namespace,
         "name": record.name,

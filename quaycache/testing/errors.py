@@ -8,4 +8,4 @@ class EmbeddedQuayError(RuntimeError):
 
 
 class RegistryError(ValueError):
-    """A registry method got an invalid name, or a repository, tag or digest does not exist."""
+    """A registry method refused its arguments, as `Registry` describes."""

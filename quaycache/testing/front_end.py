@@ -1,4 +1,4 @@
-"""The decision how to answer a request: nginx and Quay's web application in front of a registry.
+"""The answer to a request: nginx and Quay's web application in front of a registry.
 
 This module does no I/O; a request carries what is known about its connection. Rate limits use the
 monotonic clock, everything else uses the registry's clock.

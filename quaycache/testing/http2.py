@@ -90,7 +90,7 @@ class Http2Connection(Connection):
         elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
             self._continue_bodies()
         elif isinstance(event, ConnectionTerminated):
-            # After the client's GOAWAY, h2 refuses to send anything.
+            # h2 refuses to send anything after the client's GOAWAY.
             self._close()
 
     def _request(self, stream: int, fields: dict[bytes, bytes]) -> None:
@@ -198,7 +198,7 @@ class Http2Connection(Connection):
             self._close_when_done()
 
     def _go_away(self, last_stream: int) -> None:
-        # After close_connection(), h2 would refuse to send the answers that are still due.
+        # close_connection() would make h2 refuse to send the answers that are still due.
         self._flush()
         self._transport.write(GoAwayFrame(0, last_stream_id=last_stream).serialize())
         self._going_away = True

@@ -63,7 +63,7 @@ class Fault:
 
     Attributes:
         kind: the kind of defect.
-        match: the text that the request's path and query must contain; it can be empty.
+        match: the text that the request's path and query must contain; empty means any request.
         endpoint: the endpoint that the request must address; None means all three.
         times: how many times the fault happens; None is unlimited.
         probability: the probability, from 0 to 1, that the fault happens to a matching request. The
