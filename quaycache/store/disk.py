@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import threading
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakSet
 
 from quaycache.errors import SettingsError, StoreError
-from quaycache.lazy_logger import LazyLogger
 from quaycache.names import printable
 from quaycache.store import plans
+from quaycache.store.clock import monotonic
+from quaycache.store.fail_open import FailOpen
 from quaycache.store.faults import Damaged, Unusable, finding
 from quaycache.store.keys import AnswerKey
 from quaycache.store.layout import Layout
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from quaycache.store.plans import Changes
     from quaycache.store.reader import Reader
 
-LOG = LazyLogger("quaycache.store")
-
 T = TypeVar("T")
 
 _TROUBLE: Final = (Unusable, OSError)
@@ -41,8 +41,8 @@ _OPEN: Final[WeakSet[DiskStore]] = WeakSet()
 # Of the process that has forked this one: to close them would tear them from under it.
 _INHERITED: Final[list[Session]] = []
 
-# The second is for what comes after something damaged.
-_ATTEMPTS: Final = 2
+# A directory that is damaged time and again would fill up with what was put aside.
+_QUARANTINE_PAUSE: Final = 600.0
 
 
 class DiskStore:
@@ -73,11 +73,12 @@ class DiskStore:
         self._layout = Layout(path)
         self._lock = threading.RLock()
         self._session: Session | None = None
-        self._reads = True
-        self._writes = True
-        self._quarantined = False
-        self._warned = False
-        self._closed = False
+        self._next_quarantine_at = -math.inf
+        self._fail_open = FailOpen(
+            f"cache '{printable(path)}'",
+            reason=_reason,
+            refuses_only_writes=lambda error: isinstance(error, _TROUBLE),
+        )
         _OPEN.add(self)
 
     def __repr__(self) -> str:
@@ -123,7 +124,7 @@ class DiskStore:
         """As `Store.merge`."""
         encoded = plans.encode(entries)
         if len(encoded) < len(entries):
-            self._warn("an entry is too large; it will not be stored")
+            self._fail_open.warn("an entry is too large; it will not be stored")
         if encoded:
             self._write(lambda reader: plans.merge(reader, encoded, latest), to_create=True)
 
@@ -170,7 +171,7 @@ class DiskStore:
     def close(self) -> None:
         """As `Store.close`."""
         with self._lock:
-            self._closed = True
+            self._fail_open.close()
             self._close_files()
 
     def begin_anew(self) -> None:
@@ -181,63 +182,70 @@ class DiskStore:
             _INHERITED.append(session)
 
     def _read(self, query: Callable[[Reader], T], otherwise: T) -> T:
+        def read() -> T:
+            session = self._opened(to_create=False)
+            return otherwise if session is None else query(session.reader)
+
         with self._lock:
-            for _ in range(_ATTEMPTS):
-                if self._closed or not self._reads:
-                    return otherwise
-                try:
-                    session = self._opened(to_create=False)
-                    return otherwise if session is None else query(session.reader)
-                except Damaged as damage:
-                    self._put_aside(damage)
-                except _TROUBLE as trouble:
-                    self._stop(trouble)
-                except Exception as error:  # noqa: BLE001 - whatever it is, it must not fail the job
-                    self._stop(f"it cannot be read ({type(error).__name__})")
-            return otherwise
+            return self._fail_open.read(
+                lambda: self._attempt(read, on_trouble=self._close_files), otherwise
+            )
+
+    def _write(self, plan: Callable[[Reader], Changes], *, to_create: bool = False) -> None:
+        def write() -> None:
+            session = self._opened(to_create=to_create)
+            # To remove what is not there, nothing needs to be opened for writing.
+            if session is None or not (to_create or any(plan(session.reader))):
+                return
+            if not session.is_writable:
+                # That was some time ago.
+                self._close_files()
+                session = self._opened(to_create=to_create)
+            if session is not None:
+                session.write(plan)
+
+        with self._lock:
+            self._fail_open.write(lambda: self._attempt(write, on_trouble=self._stop_writing), None)
 
     def _look(self, query: Callable[[Reader], T], otherwise: T) -> T:
         """As `_read` for who looks after the store: nothing is moved, and trouble is an error."""
         with self._lock:
-            if self._closed:
+            if self._fail_open.is_closed:
                 return otherwise
             try:
                 session = self._opened(to_create=False)
                 return otherwise if session is None else query(session.reader)
             except Damaged as damage:
                 self._close_files()
-                self._warn(f"{damage}; it will be put aside by the next run")
+                self._fail_open.warn(f"{damage}; it will be put aside by the next run")
                 return otherwise
             except _TROUBLE as trouble:
-                raise StoreError(f"{self._name}: {_reason(trouble)}") from trouble
-
-    def _write(self, plan: Callable[[Reader], Changes], *, to_create: bool = False) -> None:
-        with self._lock:
-            for _ in range(_ATTEMPTS):
-                if self._closed or not self._writes:
-                    return
-                try:
-                    session = self._opened(to_create=to_create)
-                    # To remove what is not there, nothing needs to be opened for writing.
-                    if session is not None and (to_create or any(plan(session.reader))):
-                        session.write(plan)
-                    return
-                except Damaged as damage:
-                    self._put_aside(damage)
-                except _TROUBLE as trouble:
-                    self._stop_writing(trouble)
-                except Exception as error:  # noqa: BLE001 - as above
-                    self._stop(f"it cannot be written ({type(error).__name__})")
+                raise self._error(trouble) from trouble
 
     def _tidy(self, work: Callable[[], T]) -> T:
         with self._lock:
-            if self._closed:
-                raise StoreError(f"{self._name}: it is closed")
+            if self._fail_open.is_closed:
+                raise StoreError(f"{self._fail_open.name}: it is closed")
             self._close_files()
             try:
                 return work()
             except (Damaged, *_TROUBLE) as trouble:
-                raise StoreError(f"{self._name}: {_reason(trouble)}") from trouble
+                raise self._error(trouble) from trouble
+
+    def _attempt(self, work: Callable[[], T], *, on_trouble: Callable[[], None]) -> T:
+        """Work, and once more if something damaged could be put aside. What fails is closed."""
+        try:
+            try:
+                return work()
+            except Damaged as damage:
+                self._put_aside(damage)
+                return work()
+        except _TROUBLE:
+            on_trouble()
+            raise
+        except Exception:
+            self._close_files()
+            raise
 
     def _opened(self, *, to_create: bool) -> Session | None:
         if self._session is None:
@@ -250,50 +258,43 @@ class DiskStore:
             with suppress(Damaged, *_TROUBLE):
                 session.close()
 
+    def _stop_writing(self) -> None:
+        if self._session is not None:
+            with suppress(Damaged, *_TROUBLE):
+                self._session.stop_writing()
+
     def _put_aside(self, damage: Damaged) -> None:
-        """Start empty, or as another process did; but once, whatever happens to the files."""
+        """Have the next attempt start empty, or as another process did.
+
+        Raises:
+            Damaged: it cannot be put aside, or something was a short time ago.
+        """
         identity = None if self._session is None else self._session.reader.found.identity
         self._close_files()
-        if self._quarantined:
-            self._stop(damage)
-            return
-        self._quarantined = True
+        if monotonic() < self._next_quarantine_at:
+            raise damage
         from quaycache.store.quarantine import quarantine
 
         try:
             path = quarantine(self._layout, identity)
         except _TROUBLE as trouble:
-            self._stop(f"{damage}, and it cannot be put aside: {_reason(trouble)}")
-            return
+            text = f"{damage}, and it cannot be put aside: {_reason(trouble)}"
+            raise Damaged(text) from trouble
         if path is not None:
-            self._warn(f"{damage}; put aside as {os.path.basename(path)}, and starting empty")
+            self._next_quarantine_at = monotonic() + _QUARANTINE_PAUSE
+            aside = os.path.basename(path)
+            self._fail_open.warn(f"{damage}; put aside as {aside}, and starting empty")
 
-    def _stop(self, reason: object) -> None:
-        self._reads = self._writes = False
-        self._close_files()
-        self._warn(f"{_reason(reason)}; running without the cache")
-
-    def _stop_writing(self, reason: object) -> None:
-        self._writes = False
-        if self._session is not None:
-            with suppress(Damaged, *_TROUBLE):
-                self._session.stop_writing()
-        self._warn(f"{_reason(reason)}; nothing will be stored")
-
-    def _warn(self, text: str) -> None:
-        """Log a line, once in a store's life: what comes next follows from it, or repeats it."""
-        if self._warned:
-            return
-        self._warned = True
-        LOG.warning("%s: %s", self._name, text)
-
-    @property
-    def _name(self) -> str:
-        return f"cache '{printable(self._layout.directory)}'"
+    def _error(self, trouble: Exception) -> StoreError:
+        return StoreError(f"{self._fail_open.name}: {_reason(trouble)}")
 
 
-def _reason(reason: object) -> str:
-    return str(finding(reason)) if isinstance(reason, OSError) else str(reason)
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return str(finding(error))
+    if isinstance(error, Damaged | Unusable):
+        return str(error)
+    return f"it cannot be used ({type(error).__name__})"
 
 
 def _after_fork() -> None:

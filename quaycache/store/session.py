@@ -43,6 +43,11 @@ class Session:
             self._writer = self._open_writer()
         self._writer.apply(lambda: plan(self.reader))
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether the files were found to be this user's, and not read-only."""
+        return self.reader.found.own and self._locked and self.reader.live
+
     def stop_writing(self) -> None:
         """Close what is only needed to write."""
         if self._writer is not None:

@@ -25,6 +25,21 @@ LATEST = NOW + 1_000_000.0
 DIGEST = "sha256:" + "a" * 64
 LISTING_KEY = ListingKey(SCOPE)
 
+HOLD_WRITE_LOCK = """
+    import sqlite3, sys
+    connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+HOLD_FLOCK = """
+    import fcntl, os, sys
+    fcntl.flock(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX)
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
 
 def key(repository: str = "nova-api", tag: str = "v1", scope: Scope = SCOPE) -> AnswerKey:
     return AnswerKey(scope, tag, repository)
@@ -78,13 +93,19 @@ def process(script: str, *arguments: object) -> Iterator[str]:
 
 def finished(script: str, *arguments: object) -> str:
     """What a Python script prints."""
-    return subprocess.run(
+    return output(script, *arguments)[0]
+
+
+def output(script: str, *arguments: object) -> tuple[str, str]:
+    """What a Python script prints, and what it logs."""
+    done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
-    ).stdout
+    )
+    return done.stdout, done.stderr
 
 
 class Clock:
@@ -102,5 +123,6 @@ class Clock:
     @classmethod
     def installed(cls, monkeypatch: pytest.MonkeyPatch) -> Clock:
         clock = cls()
-        monkeypatch.setattr("quaycache.store.fail_open.monotonic", clock)
+        for module in ("fail_open", "disk"):
+            monkeypatch.setattr(f"quaycache.store.{module}.monotonic", clock)
         return clock

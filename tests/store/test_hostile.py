@@ -20,6 +20,8 @@ from quaycache.store.disk import DiskStore
 from quaycache.store.entry import Entry, encode_entry
 from quaycache.store.keys import Key, encode_key
 from tests.store.samples import (
+    HOLD_FLOCK,
+    HOLD_WRITE_LOCK,
     LATEST,
     LISTING_KEY,
     NOW,
@@ -38,21 +40,6 @@ pytestmark = pytest.mark.timeout(60)
 NOBODY = 65534
 MOUNT, UMOUNT = "/bin/mount", "/bin/umount"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to another user")
-
-HOLD_WRITE_LOCK = """
-    import sqlite3, sys
-    connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
-
-HOLD_FLOCK = """
-    import fcntl, os, sys
-    fcntl.flock(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX)
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
 
 
 class Bomb:
