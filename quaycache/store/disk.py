@@ -248,6 +248,9 @@ class DiskStore:
             raise
 
     def _opened(self, *, to_create: bool) -> Session | None:
+        if self._session is not None and not self._session.is_current():
+            self._close_files()
+            self._fail_open.inform("it was removed or replaced; starting over")
         if self._session is None:
             self._session = open_session(self._layout, to_create=to_create)
         return self._session

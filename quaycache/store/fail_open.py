@@ -116,8 +116,14 @@ class FailOpen:
         """Log a warning; if there was one before, log information."""
         with self._lock:
             warned, self._warned = self._warned, True
-        log = LOG.info if warned else LOG.warning
-        log("%s: %s", self._name, text)
+        if warned:
+            self.inform(text)
+        else:
+            LOG.warning("%s: %s", self._name, text)
+
+    def inform(self, text: str) -> None:
+        """Log information."""
+        LOG.info("%s: %s", self._name, text)
 
     def _run(self, command: Callable[[], T], otherwise: T, needed: State) -> T:
         with self._lock:
@@ -164,7 +170,7 @@ class FailOpen:
             if self._state is State.CLOSED:
                 return
             self._state, self._recovered_at = State.OPEN, monotonic()
-        LOG.info("%s: it works again", self._name)
+        self.inform("it works again")
 
     def _reset_after_fork(self) -> None:
         # Another thread of the parent may have held it.

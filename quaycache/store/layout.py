@@ -154,6 +154,15 @@ def examine(layout: Layout) -> Found | None:
     )
 
 
+def identity_at(path: str) -> tuple[int, int] | None:
+    """Return device and inode of the file at a path; None if there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _regular(path: str) -> os.stat_result | None:
     """The status of a file that is a file, and at this path alone; None if it is missing."""
     try:

@@ -10,6 +10,7 @@ import time
 from typing import Final
 
 from quaycache.store.faults import InUse, Unlockable, Unusable
+from quaycache.store.layout import identity_at
 
 _ATTEMPTS: Final = 100
 _PAUSE: Final = 0.01
@@ -49,6 +50,10 @@ class StoreLock:
                 self._descriptor = descriptor
                 return
         raise InUse("in use by another process")
+
+    def is_held(self) -> bool:
+        """Whether it is held, and others would see that: nobody has removed the lock file."""
+        return self._descriptor is not None and self._is_at_path(self._descriptor)
 
     def release(self) -> None:
         """Let go of it; harmless when it is not held."""
@@ -92,13 +97,17 @@ class StoreLock:
         """Lock it if it is free and still the lock file; else close it."""
         try:
             fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-            held, there = os.fstat(descriptor), os.lstat(self._path)
-            # Whoever cleaned up meanwhile has removed this file: the lock is on the next one.
-            if (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino):
-                return True
         except OSError as error:
-            if error.errno not in (*_HELD, errno.ENOENT):
-                os.close(descriptor)
+            os.close(descriptor)
+            if error.errno not in _HELD:
                 raise Unlockable(error.strerror) from error
-        os.close(descriptor)
-        return False
+            return False
+        # A clean in another process may just have removed this file: the lock is on the next one.
+        if not self._is_at_path(descriptor):
+            os.close(descriptor)
+            return False
+        return True
+
+    def _is_at_path(self, descriptor: int) -> bool:
+        held = os.fstat(descriptor)
+        return identity_at(self._path) == (held.st_dev, held.st_ino)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from quaycache.store.connection import probe_write_lock
 from quaycache.store.faults import Damaged, Unlockable, Unusable
-from quaycache.store.layout import Found, Layout, examine
+from quaycache.store.layout import Found, Layout, examine, identity_at
 from quaycache.store.lock import StoreLock
 from quaycache.store.reader import Reader
 
@@ -47,6 +47,12 @@ class Session:
     def is_writable(self) -> bool:
         """Whether the files were found to be this user's, and not read-only."""
         return self.reader.found.own and self._locked and self.reader.live
+
+    def is_current(self) -> bool:
+        """Whether the open files are still those in the directory."""
+        if self._locked and not self._lock.is_held():
+            return False
+        return identity_at(self._layout.database) == self.reader.found.identity
 
     def stop_writing(self) -> None:
         """Close what is only needed to write."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from quaycache.errors import StoreError
 from quaycache.store.disk import DiskStore
 from tests.store.samples import (
     HOLD_FLOCK,
     HOLD_WRITE_LOCK,
+    NOW,
     SCOPE,
     Clock,
     absent,
@@ -250,3 +253,79 @@ def test_a_disk_that_is_full_in_the_middle_of_a_batch(tmp_path: Path, room: int,
         "quaycache-1",
         "quaycache-1.lock",
     ]
+
+
+def delete_and_leave(directory: Path) -> None:
+    shutil.rmtree(directory)
+
+
+def delete_the_database(directory: Path) -> None:
+    shutil.rmtree(directory / "quaycache-1")
+
+
+def delete_the_lock_file(directory: Path) -> None:
+    (directory / "quaycache-1.lock").unlink()
+
+
+def move(directory: Path) -> None:
+    directory.rename(directory.with_name("moved"))
+
+
+@pytest.mark.parametrize(
+    "change", [delete_and_leave, delete_the_database, delete_the_lock_file, move]
+)
+@pytest.mark.parametrize("has_written", [False, True])
+def test_a_directory_that_is_deleted_is_made_again(
+    store: DiskStore,
+    directory: Path,
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[Path], None],
+    has_written: bool,
+) -> None:
+    store.load_answers(SCOPE, "v1")
+    if has_written:
+        merge(store, {key("a"): absent()})
+    change(directory)
+    merge(store, {key("b"): absent()})
+    merge(store, {key("c"): absent()})
+    assert stored(directory) >= {"b", "c"}
+    assert set(store.load_answers(SCOPE, "v1")) == stored(directory)
+    with pytest.raises(StoreError, match="in use"), closing(DiskStore(directory)) as other:
+        other.prune(lambda _: False, quarantined_before=0.0)
+    assert warnings(caplog) == []
+    assert infos(caplog) == [f"cache '{directory}': it was removed or replaced; starting over"]
+
+
+def test_a_deleted_directory_is_empty_to_a_reader(
+    store: DiskStore, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert store.load_answer(key()) == present()
+    shutil.rmtree(directory)
+    for _ in range(2):
+        assert store.load_answer(key()) is None
+        assert store.load_answers(SCOPE, "v1") == {}
+        assert list(store.rows()) == []
+        store.remove({key(): NOW})
+    assert not directory.exists()
+    assert len(infos(caplog)) == 1
+
+
+@pytest.mark.parametrize("has_written", [False, True])
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_the_cache_of_another_process_in_its_place_is_used_and_not_harmed(
+    store: DiskStore, directory: Path, has_written: bool, goes_on: bool
+) -> None:
+    store.load_answers(SCOPE, "v1")
+    if has_written:
+        merge(store, {key("a"): absent()})
+    shutil.rmtree(directory)
+    with closing(DiskStore(directory)) as other:
+        merge(other, {key("b"): absent()})
+        if goes_on:
+            assert set(store.load_answers(SCOPE, "v1")) == {"b"}
+            merge(store, {key("c"): absent()})
+        store.close()
+        merge(other, {key("d"): absent()})
+        expected = {"b", "c", "d"} if goes_on else {"b", "d"}
+        assert stored(directory) == set(other.load_answers(SCOPE, "v1")) == expected
+    assert stored(directory) == expected
