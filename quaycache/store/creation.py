@@ -74,7 +74,7 @@ def build(layout: Layout, rows: Iterable[tuple[str, bytes]]) -> str:
         try:
             writer.apply(lambda: Changes(put=rows))
         finally:
-            writer.close(lambda: None)
+            writer.close()
     except BaseException:
         remove(path)
         raise

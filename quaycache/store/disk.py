@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from quaycache.errors import SettingsError, StoreError
 from quaycache.names import printable
@@ -36,10 +36,14 @@ T = TypeVar("T")
 
 _TROUBLE: Final = (Unusable, OSError)
 
-_OPEN: Final[WeakSet[DiskStore]] = WeakSet()
+_STORES: Final[WeakValueDictionary[int, DiskStore]] = WeakValueDictionary()
 
-# Of the process that has forked this one: to close them would tear them from under it.
-_INHERITED: Final[list[Session]] = []
+# How long a fork waits for a thread that is using the files: longer than a write takes, even one
+# that waits for another process.
+_FORK_SECONDS: Final = 5.0
+
+# The parent's, if it could not close them before it forked. SQLite must not close them here.
+_LEAKED_ON_PURPOSE: Final[list[Session]] = []
 
 # A directory that is damaged time and again would fill up with what was put aside.
 _QUARANTINE_PAUSE: Final = 600.0
@@ -79,7 +83,7 @@ class DiskStore:
             reason=_reason,
             refuses_only_writes=lambda error: isinstance(error, _TROUBLE),
         )
-        _OPEN.add(self)
+        _STORES[id(self)] = self
 
     def __repr__(self) -> str:
         return f"<DiskStore {self._layout.directory}>"
@@ -174,22 +178,33 @@ class DiskStore:
             self._fail_open.close()
             self._close_files()
 
-    def begin_anew(self) -> None:
-        """Take nothing over from the process that has forked this one, but the directory."""
+    def _close_before_fork(self) -> bool:
+        """Close the files, and keep the other threads from opening them; whether that is done."""
+        if not self._lock.acquire(timeout=_FORK_SECONDS):
+            return False
+        self._close_files()
+        return True
+
+    def _go_on_after_fork(self) -> None:
+        self._lock.release()
+
+    def _reset_after_fork(self) -> None:
         self._lock = threading.RLock()
-        session, self._session = self._session, None
-        if session is not None:
-            _INHERITED.append(session)
+        if self._session is not None:
+            _LEAKED_ON_PURPOSE.append(self._session)
+            self._session = None
 
     def _read(self, query: Callable[[Reader], T], otherwise: T) -> T:
         def read() -> T:
-            session = self._opened(to_create=False)
-            return otherwise if session is None else query(session.reader)
+            try:
+                session = self._opened(to_create=False)
+                return otherwise if session is None else query(session.reader)
+            except _TROUBLE:
+                self._close_files()
+                raise
 
         with self._lock:
-            return self._fail_open.read(
-                lambda: self._attempt(read, on_trouble=self._close_files), otherwise
-            )
+            return self._fail_open.read(lambda: self._attempt(read), otherwise)
 
     def _write(self, plan: Callable[[Reader], Changes], *, to_create: bool = False) -> None:
         def write() -> None:
@@ -205,7 +220,7 @@ class DiskStore:
                 session.write(plan)
 
         with self._lock:
-            self._fail_open.write(lambda: self._attempt(write, on_trouble=self._stop_writing), None)
+            self._fail_open.write(lambda: self._attempt(write), None)
 
     def _look(self, query: Callable[[Reader], T], otherwise: T) -> T:
         """As `_read` for who looks after the store: nothing is moved, and trouble is an error."""
@@ -232,8 +247,8 @@ class DiskStore:
             except (Damaged, *_TROUBLE) as trouble:
                 raise self._error(trouble) from trouble
 
-    def _attempt(self, work: Callable[[], T], *, on_trouble: Callable[[], None]) -> T:
-        """Work, and once more if something damaged could be put aside. What fails is closed."""
+    def _attempt(self, work: Callable[[], T]) -> T:
+        """Work, and once more if something damaged could be put aside."""
         try:
             try:
                 return work()
@@ -241,7 +256,7 @@ class DiskStore:
                 self._put_aside(damage)
                 return work()
         except _TROUBLE:
-            on_trouble()
+            # What cannot be written may still be read.
             raise
         except Exception:
             self._close_files()
@@ -260,11 +275,6 @@ class DiskStore:
         if session is not None:
             with suppress(Damaged, *_TROUBLE):
                 session.close()
-
-    def _stop_writing(self) -> None:
-        if self._session is not None:
-            with suppress(Damaged, *_TROUBLE):
-                self._session.stop_writing()
 
     def _put_aside(self, damage: Damaged) -> None:
         """Have the next attempt start empty, or as another process did.
@@ -300,9 +310,43 @@ def _reason(error: Exception) -> str:
     return f"it cannot be used ({type(error).__name__})"
 
 
-def _after_fork() -> None:
-    for store in _OPEN:
-        store.begin_anew()
+def _stores() -> list[DiskStore]:
+    # Other threads may make some more.
+    return [store for reference in _STORES.valuerefs() if (store := reference()) is not None]
 
 
-os.register_at_fork(after_in_child=_after_fork)
+class _Forking(threading.local):
+    """The stores that the forking thread holds."""
+
+    def __init__(self) -> None:
+        self.held: list[DiskStore] = []
+
+
+_forking: Final = _Forking()
+
+
+def _before_fork() -> None:
+    # A process that inherits an open database believes that it has its parent's locks: it loses
+    # what it writes, and can damage the file. So there are none to inherit. In one order, so that
+    # threads that fork at the same time do not wait for each other.
+    stores = sorted(_stores(), key=id)
+    _forking.held = [store for store in stores if store._close_before_fork()]
+
+
+def _after_fork_in_parent() -> None:
+    held, _forking.held = _forking.held, []
+    for store in held:
+        store._go_on_after_fork()
+
+
+def _after_fork_in_child() -> None:
+    _forking.held = []
+    for store in _stores():
+        store._reset_after_fork()
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from typing import Final
+from weakref import WeakSet
 
 from quaycache.store.faults import InUse, Unlockable, Unusable
 from quaycache.store.layout import identity_at
@@ -20,12 +21,27 @@ _NOT_WRITABLE: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 _HELD: Final = (errno.EWOULDBLOCK, errno.EAGAIN)
 
 
+_LOCKS: Final[WeakSet[StoreLock]] = WeakSet()
+
+# What the process that has forked this one held in the middle of something.
+_HELD_AT_FORK: Final[set[str]] = set()
+
+
 class StoreLock:
-    """An advisory lock that ends with its process. Not thread-safe."""
+    """An advisory lock that ends with its process. Not thread-safe.
+
+    It belongs to the process that took it: one that is forked while it is held lets go of it, and
+    never gets it. SQLite may be in use under the lock, and does not survive a fork: it would take
+    its parent's locks on the database for its own.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._descriptor: int | None = None
+        _LOCKS.add(self)
+
+    def __del__(self) -> None:
+        self.release()
 
     def acquire(self, *, exclusive: bool, create: bool = True) -> None:
         """Take it, waiting a second at most.
@@ -39,6 +55,8 @@ class StoreLock:
             Unlockable: there is no lock file, and none can be made.
             Unusable: what lies there is no lock file.
         """
+        if self._path in _HELD_AT_FORK:
+            raise Unusable("it was in use when this process was forked")
         # Attempts are counted, since a program's tests may have stopped the clock.
         for attempt in range(_ATTEMPTS):
             if attempt:
@@ -60,6 +78,12 @@ class StoreLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _reset_after_fork(self) -> None:
+        if self._descriptor is not None:
+            _HELD_AT_FORK.add(self._path)
+            # The lock is the parent's, until it has closed its own descriptor.
+            self.release()
 
     def _open(self, *, create: bool) -> int | None:
         """The lock file; None if it just came or went."""
@@ -111,3 +135,11 @@ class StoreLock:
     def _is_at_path(self, descriptor: int) -> bool:
         held = os.fstat(descriptor)
         return identity_at(self._path) == (held.st_dev, held.st_ino)
+
+
+def _reset_all_after_fork() -> None:
+    for lock in _LOCKS:
+        lock._reset_after_fork()
+
+
+os.register_at_fork(after_in_child=_reset_all_after_fork)

@@ -41,7 +41,12 @@ class Session:
         """
         if self._writer is None:
             self._writer = self._open_writer()
-        self._writer.apply(lambda: plan(self.reader))
+        try:
+            self._writer.apply(lambda: plan(self.reader))
+        except BaseException:
+            # An interrupt may have left a transaction open, and the database locked.
+            self._close_writer()
+            raise
 
     @property
     def is_writable(self) -> bool:
@@ -54,22 +59,19 @@ class Session:
             return False
         return identity_at(self._layout.database) == self.reader.found.identity
 
-    def stop_writing(self) -> None:
-        """Close what is only needed to write."""
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close(lambda: None)
-
     def close(self) -> None:
         """Close everything, then release the lock."""
         try:
-            if self._writer is None:
-                self.reader.close()
-            else:
-                # Whoever has the database open last tidies up, which a reader cannot.
-                self._writer.close(self.reader.close)
+            # The connection that is closed last tidies up, which a reader's cannot.
+            self.reader.close()
+            self._close_writer()
         finally:
             self._lock.release()
+
+    def _close_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def _open_writer(self) -> Writer:
         if not self.reader.found.own:

@@ -10,19 +10,18 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import diskcache  # type: ignore[import-untyped]  # it ships no type information
 
+from quaycache.store.clock import monotonic
 from quaycache.store.connection import WRITE_BUSY_SECONDS, reporting
 from quaycache.store.faults import Unusable
+from quaycache.store.layout import DATABASE_NAME
 from quaycache.store.preflight import SETTINGS
 
 if TYPE_CHECKING:
     from quaycache.store.plans import Changes
-
-T = TypeVar("T")
 
 _PAUSE: Final = 0.005
 
@@ -55,40 +54,50 @@ class _InlineDisk(diskcache.Disk):  # type: ignore[misc]  # untyped base
 
 
 class _Cache(diskcache.Cache):  # type: ignore[misc]  # untyped base
+    """A cache with one connection for all threads: diskcache would open one for each.
+
+    It could close that of the calling thread only. The user has its threads take turns.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.connection = sqlite3.connect(
+            os.path.join(directory, DATABASE_NAME),
+            timeout=WRITE_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            super().__init__(directory, timeout=WRITE_BUSY_SECONDS, disk=_InlineDisk, **SETTINGS)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        return self.connection
+
     @property
     def _sql_retry(self) -> Callable[..., Any]:
         """Runs a statement, and again if the database is locked; diskcache would for a minute."""
         return self._run
 
     def _run(self, statement: str, *arguments: object) -> Any:
-        # By a clock that no test has stopped.
-        until = time.clock_gettime(time.CLOCK_MONOTONIC) + WRITE_BUSY_SECONDS
+        until = monotonic() + WRITE_BUSY_SECONDS
         while True:
             try:
                 return self._sql(statement, *arguments)
             except sqlite3.OperationalError as error:  # noqa: PERF203 - SQLite takes far longer
-                if str(error) != "database is locked":
-                    raise
-                if time.clock_gettime(time.CLOCK_MONOTONIC) > until:
+                if str(error) != "database is locked" or monotonic() > until:
                     raise
                 time.sleep(_PAUSE)
 
-    def __init__(self, directory: str) -> None:
-        try:
-            super().__init__(directory, timeout=WRITE_BUSY_SECONDS, disk=_InlineDisk, **SETTINGS)
-        except BaseException:
-            self.close()
-            raise
-
 
 class Writer:
-    """A database open to be written. Thread-safe.
-
-    diskcache has a connection for each thread, and closes that of the calling one: it gets one
-    thread of its own.
+    """A database open to be written. Any thread may use it, one at a time.
 
     Args:
-        directory: that of a database that passed the preflight, or of an empty file ``cache.db``.
+        directory: the directory of a database that passed the preflight, or of an empty file
+            ``cache.db``.
 
     Raises:
         Damaged: the database is.
@@ -98,12 +107,8 @@ class Writer:
     def __init__(self, directory: str) -> None:
         if os.path.expandvars(os.path.expanduser(directory)) != directory:
             raise Unusable("its path has a '$' that diskcache would expand")
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="quaycache-store")
-        try:
-            self._cache = self._in_thread(lambda: _Cache(directory))
-        except BaseException:
-            self._thread.shutdown()
-            raise
+        with reporting():
+            self._cache = _Cache(directory)
 
     def apply(self, plan: Callable[[], Changes]) -> None:
         """Carry out in one transaction what `plan` says, called while the database is locked.
@@ -112,19 +117,16 @@ class Writer:
             Damaged: the database is.
             Unusable: it cannot be written here and now.
         """
-        self._in_thread(lambda: self._apply(plan))
+        with reporting():
+            try:
+                self._apply(plan)
+            except diskcache.Timeout as error:
+                raise Unusable("database is locked") from error
 
-    def close(self, before: Callable[[], None]) -> None:
-        """Finish what is under way, call `before`, and close."""
-
-        def close() -> None:
-            before()
-            self._cache.close()
-
-        try:
-            self._in_thread(close)
-        finally:
-            self._thread.shutdown()
+    def close(self) -> None:
+        """Close the connection; what was not committed is rolled back."""
+        with reporting():
+            self._cache.connection.close()
 
     def _apply(self, plan: Callable[[], Changes]) -> None:
         with self._cache.transact():
@@ -133,14 +135,3 @@ class Writer:
                 self._cache.set(key, value)
             for key in changes.drop:
                 self._cache.delete(key)
-
-    def _in_thread(self, work: Callable[[], T]) -> T:
-        try:
-            future = self._thread.submit(work)
-        except RuntimeError as error:
-            raise Unusable(str(error)) from error
-        with reporting():
-            try:
-                return future.result()
-            except diskcache.Timeout as error:
-                raise Unusable("database is locked") from error

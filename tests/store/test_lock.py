@@ -60,3 +60,10 @@ def test_a_lock_file_is_made_only_where_it_may(path: str, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(Unlockable):
         StoreLock(str(tmp_path / "none" / "lock")).acquire(exclusive=False)
+
+
+def test_a_lock_that_nobody_knows_of_is_released(path: str) -> None:
+    StoreLock(path).acquire(exclusive=True)
+    lock = StoreLock(path)
+    lock.acquire(exclusive=True)
+    lock.release()
