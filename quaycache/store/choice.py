@@ -32,10 +32,11 @@ def store_at(
     """
     if directory is not None and url is not None:
         raise SettingsError("a cache is in a directory or at a URL, not both")
+    retention = (policy or Policy()).retention
     if url is not None:
         from quaycache.store.redis import RedisStore  # not cheap, and not for everybody
 
-        return RedisStore(url, retention=(policy or Policy()).retention)
+        return RedisStore(url, retention=retention)
     if str(directory).startswith(_SCHEMES):
         raise SettingsError("a cache directory is no URL: there is a setting for a cache's URL")
-    return None if directory is None else DiskStore(directory)
+    return None if directory is None else DiskStore(directory, retention=retention)

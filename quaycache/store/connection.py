@@ -28,20 +28,27 @@ _CAREFULLY: Final = (
 )
 
 # A query is to end, whatever is in the database: after so long, looked at every so many steps. It
-# is the processor's time: a slow disk or a busy machine is not to blame on the file.
+# is the processor's time: a slow disk or a busy machine is not to blame on the file. A query that
+# reads everything takes a second for a gigabyte; it is given ten.
 _QUERY_SECONDS: Final = 3.0
+_BYTES_PER_SECOND: Final = 2**30 / 10
 _STEPS: Final = 20_000
 
 
 class Deadline:
-    """Ends a query that takes too long; to be the progress handler of its connection."""
+    """Ends a query that takes too long; to be the progress handler of its connection.
 
-    def __init__(self) -> None:
+    Args:
+        size: bytes of the database.
+    """
+
+    def __init__(self, size: int = 0) -> None:
+        self._seconds = _QUERY_SECONDS + size / _BYTES_PER_SECOND
         self.start()
 
     def start(self) -> None:
         """A query begins, in this thread."""
-        self._end = time.thread_time() + _QUERY_SECONDS
+        self._end = time.thread_time() + self._seconds
 
     def __call__(self) -> bool:
         """Whether it is to end."""

@@ -20,7 +20,7 @@ from quaycache.store.fail_open import FailOpen
 from quaycache.store.faults import Damaged, Unusable, finding
 from quaycache.store.keys import AnswerKey
 from quaycache.store.layout import Layout
-from quaycache.store.protocol import Claimed, Description, Pruned, Row
+from quaycache.store.protocol import RETENTION, Claimed, Description, Pruned, Row
 from quaycache.store.reader import START, Page
 from quaycache.store.removal import size_of
 from quaycache.store.session import Session, open_session
@@ -57,12 +57,14 @@ class DiskStore:
 
     Args:
         directory: made, if missing, for this user alone.
+        retention: seconds after which an entry is as good as never stored. It is dropped when
+            something else is written.
 
     Raises:
         SettingsError: no directory can have this name.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], *, retention: float = RETENTION) -> None:
         if not os.fspath(directory):
             raise SettingsError("the cache directory's name is empty")
         path = os.fspath(directory)
@@ -75,6 +77,7 @@ class DiskStore:
         except UnicodeEncodeError as error:
             raise SettingsError("the cache directory's name cannot be encoded") from error
         self._layout = Layout(path)
+        self._retention = retention
         self._lock = threading.RLock()
         self._session: Session | None = None
         self._next_quarantine_at = -math.inf
@@ -228,7 +231,7 @@ class DiskStore:
             if self._fail_open.is_closed:
                 return otherwise
             try:
-                session = self._opened(to_create=False)
+                session = self._opened(to_create=False, any_size=True)
                 return otherwise if session is None else query(session.reader)
             except Damaged as damage:
                 self._close_files()
@@ -262,12 +265,14 @@ class DiskStore:
             self._close_files()
             raise
 
-    def _opened(self, *, to_create: bool) -> Session | None:
+    def _opened(self, *, to_create: bool, any_size: bool = False) -> Session | None:
         if self._session is not None and not self._session.is_current():
             self._close_files()
             self._fail_open.inform("it was removed or replaced; starting over")
         if self._session is None:
-            self._session = open_session(self._layout, to_create=to_create)
+            self._session = open_session(
+                self._layout, self._retention, to_create=to_create, any_size=any_size
+            )
         return self._session
 
     def _close_files(self) -> None:

@@ -39,6 +39,9 @@ _SHA256: Final = Struct(">Iddqq32s")
 _SHA512: Final = Struct(">Iddqq64s")
 _NO_END: Final = -1
 
+HEADER_SIZE: Final = _HEADER.size
+"""Bytes at the start of every entry; `peek_stored_at` needs no more."""
+
 _LAYOUTS: Final = {layout.size: layout for layout in (_HEADER, _SHA256, _SHA512)}
 
 MAX_ANSWER: Final = max(_LAYOUTS)
@@ -132,6 +135,12 @@ def decode_checked_at(key: str, value: bytes) -> float | None:
     """The ``checked_at`` of an entry's bytes, not looked at any closer; None if they are none."""
     times = _times(key, value)
     return None if times is None else times[0]
+
+
+def peek_stored_at(header: bytes) -> float:
+    """The ``stored_at`` of an entry's header, believed without a look at the rest."""
+    stored_at: float = _HEADER.unpack(header)[2]
+    return stored_at
 
 
 def _are_plain(names: Collection[str]) -> bool:

@@ -22,8 +22,14 @@ _QUARANTINE = lazy_pattern(rf"{_VERSIONED}\.broken-([0-9]{{8}}T[0-9]{{6}}Z)-([0-
 _BUILD = lazy_pattern(rf"{_VERSIONED}\.new-[0-9a-f]{{16}}")
 
 
-# What can be in it: millions of answers.
-_MAX_SIZE: Final = 2**30
+MAX_SIZE: Final = 2**30
+"""Bytes of a database that a run uses: it reads all of them, to know that they are in order.
+
+They hold millions of answers. A larger one is to be pruned first, which takes its time.
+"""
+
+MAX_WRITTEN_SIZE: Final = MAX_SIZE // 4 * 3
+"""Bytes to which a database grows. The rest is for its log."""
 
 
 class Layout(NamedTuple):
@@ -114,11 +120,13 @@ class Found(NamedTuple):
     Attributes:
         identity: device and inode of the file.
         own: whether everything belongs to this user.
+        size: bytes of the database and its ``-wal``.
         wal_size: bytes of the ``-wal``; None if there is none.
     """
 
     identity: tuple[int, int]
     own: bool
+    size: int
     wal_size: int | None
 
 
@@ -144,12 +152,11 @@ def examine(layout: Layout) -> Found | None:
     # We never write one. A planted one is replayed, and can have SQLite delete a file it names.
     if os.path.lexists(f"{layout.database}-journal"):
         raise Damaged("it has a foreign journal")
-    if database.st_size > _MAX_SIZE:
-        raise Damaged(f"it has more than {_MAX_SIZE // 2**30} GiB")
     files = [entry for entry in (directory, database, wal, shm) if entry is not None]
     return Found(
         identity=(database.st_dev, database.st_ino),
         own=all(entry.st_uid == os.geteuid() for entry in files),
+        size=database.st_size + (0 if wal is None else wal.st_size),
         wal_size=None if wal is None else wal.st_size,
     )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from quaycache.model import StoredAnswer, StoredListing
     from quaycache.store.entry import Entry
     from quaycache.store.keys import AnswerKey, Key, Scope
+
+RETENTION: Final = 30 * 86400.0
+"""Seconds after which a store drops what it keeps, if nobody says otherwise."""
 
 
 class Row(NamedTuple):

@@ -5,6 +5,7 @@ Only rows of the one shape that we write are looked at, and each must prove itse
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ from quaycache.lazy_pattern import lazy_pattern
 from quaycache.names import is_repository
 from quaycache.store.connection import Deadline, connect_to_read, reporting
 from quaycache.store.entry import (
+    HEADER_SIZE,
     MAX_ANSWER,
     MAX_LISTING,
     decode_answer,
     decode_checked_at,
     decode_entry,
     decode_listing,
+    peek_stored_at,
 )
 from quaycache.store.faults import Damaged
 from quaycache.store.keys import (
@@ -51,7 +54,14 @@ _SELECT: Final = f"FROM Cache WHERE {_OF_OUR_SHAPE} AND "
 _RANGE: Final = f"SELECT key, value {_SELECT} key >= ? AND key < ?"
 _ONE: Final = f"SELECT value {_SELECT} key = ?"
 _PAGE: Final = f"SELECT key, value {_SELECT} key > CAST(? AS TEXT) AND key < ? ORDER BY key LIMIT ?"
+_SLICE: Final = (
+    f"SELECT rowid, key, length(value), substr(value, 1, ?) {_SELECT}"
+    " length(value) >= ? AND rowid > ? ORDER BY rowid LIMIT ?"
+)
 _KEYS: Final = "SELECT key FROM Cache WHERE key >= ? AND key < ? AND raw = 1"
+
+# Rows are numbered from 1 on.
+_FIRST_SLICE: Final = 0
 
 START: Final = f"{SCHEMA_VERSION}|".encode("ascii")
 """No key comes before it."""
@@ -105,7 +115,7 @@ class Reader:
 
     def __init__(self, layout: Layout, found: Found) -> None:
         self.found = found
-        self._deadline = Deadline()
+        self._deadline = Deadline(found.size)
         self._connection, self.live = connect_to_read(layout, found, self._deadline)
         self._lock = threading.Lock()
         self._loaded: dict[tuple[Scope, str], _Loaded] = {}
@@ -195,6 +205,36 @@ class Reader:
         while after is not None:
             rows, after = self.page(after)
             yield rows
+
+    def random_place(self, size: int) -> int:
+        """Return where a slice of this size may begin; the start if it holds all rows."""
+        with self._query():
+            (last,) = self._connection.execute("SELECT max(rowid) FROM Cache").fetchone()
+        if last is None or last <= size:
+            return _FIRST_SLICE
+        # As often before the first row as to reach it as often as the others.
+        return int.from_bytes(os.urandom(8), "big") % int(last + size) - size
+
+    def stored_before(self, moment: float, after: int, size: int) -> tuple[list[str], int]:
+        """Return the keys in a slice of what was stored earlier, and where the next slice begins.
+
+        Args:
+            moment: seconds UTC.
+            after: where the slice begins.
+            size: the number of rows to look at.
+        """
+        keys: list[str] = []
+        rows = length = 0
+        with self._query():
+            bounds = (HEADER_SIZE, MAX_LISTING, HEADER_SIZE, after, size)
+            for after, name, of_value, header in self._connection.execute(_SLICE, bounds):
+                rows += 1
+                length += of_value
+                if peek_stored_at(header) < moment:
+                    keys.append(name.decode("ascii", "replace"))
+                if length > MAX_LISTING:
+                    return keys, after
+        return keys, after if rows == size else _FIRST_SLICE
 
     def count(self) -> int:
         """How many rows there are, of ours or not."""

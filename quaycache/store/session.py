@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quaycache.store.connection import probe_write_lock
+from quaycache.store.expiry import Expiry
 from quaycache.store.faults import Damaged, Unlockable, Unusable
-from quaycache.store.layout import Found, Layout, examine, identity_at
+from quaycache.store.layout import MAX_SIZE, MAX_WRITTEN_SIZE, Found, Layout, examine, identity_at
 from quaycache.store.lock import StoreLock
 from quaycache.store.reader import Reader
 
@@ -24,8 +25,11 @@ class Session:
         reader: open until the session is closed.
     """
 
-    def __init__(self, layout: Layout, lock: StoreLock, reader: Reader, *, locked: bool) -> None:
+    def __init__(
+        self, layout: Layout, lock: StoreLock, reader: Reader, expiry: Expiry, *, locked: bool
+    ) -> None:
         self.reader = reader
+        self._expiry = expiry
         self._layout = layout
         self._lock = lock
         self._locked = locked
@@ -42,7 +46,10 @@ class Session:
         if self._writer is None:
             self._writer = self._open_writer()
         try:
-            self._writer.apply(lambda: plan(self.reader))
+            if self._expiry.is_due:
+                # First of all, since it makes room.
+                self._writer.apply(lambda: self._expiry.plan(self.reader))
+            self._expiry.count(self._writer.apply(lambda: plan(self.reader)))
         except BaseException:
             # An interrupt may have left a transaction open, and the database locked.
             self._close_writer()
@@ -86,11 +93,20 @@ class Session:
 
         self.reader.check()
         probe_write_lock(self._layout)
-        return Writer(self._layout.versioned)
+        return Writer(self._layout.versioned, max_size=MAX_WRITTEN_SIZE)
 
 
-def open_session(layout: Layout, *, to_create: bool) -> Session | None:
+def open_session(
+    layout: Layout, retention: float, *, to_create: bool, any_size: bool
+) -> Session | None:
     """Open the files; None if there are none, and none are to be created.
+
+    Args:
+        layout: the paths of the files.
+        retention: seconds after which what is stored may be dropped.
+        to_create: whether to create the files if they are missing.
+        any_size: whether to open files that are too large for a run, because to check them takes
+            too long.
 
     Raises:
         Damaged: they are.
@@ -112,7 +128,12 @@ def open_session(layout: Layout, *, to_create: bool) -> Session | None:
         if found is None:
             lock.release()
             return None
-        return Session(layout, lock, Reader(layout, found), locked=locked)
+        if found.size > MAX_SIZE and not any_size:
+            raise Unusable(
+                f"it has more than {MAX_SIZE // 2**30} GiB,"
+                " and 'quaycache cache prune' makes it smaller"
+            )
+        return Session(layout, lock, Reader(layout, found), Expiry(retention), locked=locked)
     except BaseException:
         lock.release()
         raise

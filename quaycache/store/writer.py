@@ -72,6 +72,11 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # untyped base
             self.connection.close()
             raise
 
+    def limit(self, size: int) -> None:
+        """Have the database grow to so many bytes at most; it is full then."""
+        (page_size,) = self.connection.execute("PRAGMA page_size").fetchone()
+        self.connection.execute(f"PRAGMA max_page_count = {size // page_size}")
+
     @property
     def _con(self) -> sqlite3.Connection:
         return self.connection
@@ -98,20 +103,26 @@ class Writer:
     Args:
         directory: the directory of a database that passed the preflight, or of an empty file
             ``cache.db``.
+        max_size: bytes to which the database may grow.
 
     Raises:
         Damaged: the database is.
         Unusable: it cannot be written here and now.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, max_size: int | None = None) -> None:
         if os.path.expandvars(os.path.expanduser(directory)) != directory:
             raise Unusable("its path has a '$' that diskcache would expand")
         with reporting():
             self._cache = _Cache(directory)
+            if max_size is not None:
+                self._cache.limit(max_size)
 
-    def apply(self, plan: Callable[[], Changes]) -> None:
+    def apply(self, plan: Callable[[], Changes]) -> int:
         """Carry out in one transaction what `plan` says, called while the database is locked.
+
+        Returns:
+            The number of rows that were put.
 
         Raises:
             Damaged: the database is.
@@ -119,7 +130,7 @@ class Writer:
         """
         with reporting():
             try:
-                self._apply(plan)
+                return self._apply(plan)
             except diskcache.Timeout as error:
                 raise Unusable("database is locked") from error
 
@@ -128,10 +139,13 @@ class Writer:
         with reporting():
             self._cache.connection.close()
 
-    def _apply(self, plan: Callable[[], Changes]) -> None:
+    def _apply(self, plan: Callable[[], Changes]) -> int:
+        count = 0
         with self._cache.transact():
             changes = plan()
             for key, value in changes.put:
                 self._cache.set(key, value)
+                count += 1
             for key in changes.drop:
                 self._cache.delete(key)
+        return count

@@ -8,13 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
-from quaycache.store.disk import DiskStore
 from quaycache.store.protocol import Store
 from quaycache.store.redis import RedisStore
-from tests.store.samples import warnings
-
-# The samples' times stand still, and the day will come when they are old.
-FOR_EVER = 1e9
+from tests.store.samples import FOR_EVER as FOR_EVER
+from tests.store.samples import disk_store, warnings
 
 
 class Place(NamedTuple):
@@ -29,7 +26,7 @@ class Place(NamedTuple):
     def open(self) -> Store:
         """One store more; the caller closes it."""
         directory, url = self.words
-        return RedisStore(url, retention=FOR_EVER) if url else DiskStore(directory)
+        return RedisStore(url, retention=FOR_EVER) if url else disk_store(directory)
 
 
 @pytest.fixture(params=["directory", "server"])

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from quaycache.model import LastModified, StoredAnswer, StoredListing, Tag
+from quaycache.store.disk import DiskStore
 from quaycache.store.entry import Entry
 from quaycache.store.keys import AnswerKey, Key, ListingKey, Scope
 from quaycache.store.protocol import Store
@@ -22,6 +23,8 @@ from quaycache.store.protocol import Store
 SCOPE = Scope("https://quay.io/api/v1", "anon", "kolla")
 NOW = 1_795_000_000.0
 LATEST = NOW + 1_000_000.0
+# The samples' times stand still, and the day will come when they are old.
+FOR_EVER = 1e9
 DIGEST = "sha256:" + "a" * 64
 LISTING_KEY = ListingKey(SCOPE)
 
@@ -59,6 +62,11 @@ def listing(checked_at: float = NOW, **rows: LastModified) -> StoredListing:
 
 def merge(store: Store, entries: Mapping[Key, Entry], latest: float = LATEST) -> None:
     store.merge(entries, latest=latest)
+
+
+def disk_store(directory: str | Path) -> DiskStore:
+    """A store that the samples are never too old for."""
+    return DiskStore(directory, retention=FOR_EVER)
 
 
 def database(directory: Path) -> Path:

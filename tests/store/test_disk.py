@@ -23,6 +23,7 @@ from tests.store.samples import (
     SCOPE,
     absent,
     database,
+    disk_store,
     finished,
     key,
     merge,
@@ -39,7 +40,7 @@ STORE_ONE = """
     scope = Scope("https://quay.io/api/v1", "anon", "kolla")
     store = DiskStore(sys.argv[1])
     store.merge(
-        {AnswerKey(scope, "v1", name): StoredAnswer(None, 1795000000.0, 1.0)
+        {AnswerKey(scope, "v1", name): StoredAnswer(None, 1795000000.0, 4e9)
          for name in sys.argv[2:]},
         latest=2e9,
     )
@@ -65,14 +66,14 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(directory: Path, caplog: pytest.LogCaptureFixture) -> Iterator[DiskStore]:
     """A store that has nothing to complain about."""
-    store = DiskStore(directory)
+    store = disk_store(directory)
     yield store
     store.close()
     assert warnings(caplog) == []
 
 
 def test_reading_makes_nothing(directory: Path) -> None:
-    store = DiskStore(directory)
+    store = disk_store(directory)
     assert store.load_answers(SCOPE, "v1") == {}
     assert store.load_answer(key()) is None
     assert store.load_listing(SCOPE) is None
@@ -200,13 +201,13 @@ def test_a_cache_directory_is_marked_unless_it_is_somebody_elses(tmp_path: Path)
     (used / "notes").touch()
     (tagged / "CACHEDIR.TAG").write_text("mine")
     for path in (used, empty, tagged):
-        store = DiskStore(path)
+        store = disk_store(path)
         merge(store, {key(): absent()})
         store.close()
     assert not (used / "CACHEDIR.TAG").exists()
     tag = (empty / "CACHEDIR.TAG").read_text()
     assert tag.startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
-    store = DiskStore(tagged)
+    store = disk_store(tagged)
     store.clean()
     assert (tagged / "CACHEDIR.TAG").read_text() == "mine"
 
@@ -240,10 +241,10 @@ def test_the_modes_are_ours_whatever_the_umask(
     "name", ["%41", "a?b=c", "a#b", "~", "~root", "$", "a b", "a\nb", "ä", "\udcff", "'", "a;b"]
 )
 def test_any_name_will_do(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
-    store = DiskStore(tmp_path / name)
+    store = disk_store(tmp_path / name)
     merge(store, {key(): absent()})
     store.close()
-    again = DiskStore(tmp_path / name)
+    again = disk_store(tmp_path / name)
     assert again.load_answer(key()) == absent()
     again.prune(lambda _: True, quarantined_before=0.0)
     again.close()
@@ -255,7 +256,7 @@ def test_a_relative_directory_stays_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    store = DiskStore("cache")
+    store = disk_store("cache")
     monkeypatch.chdir("/")
     merge(store, {key(): absent()})
     store.close()
@@ -266,7 +267,7 @@ def test_a_path_that_diskcache_would_expand_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("ELSEWHERE", str(tmp_path / "elsewhere"))
-    store = DiskStore(tmp_path / "$ELSEWHERE")
+    store = disk_store(tmp_path / "$ELSEWHERE")
     for _ in range(2):
         merge(store, {key(): absent()})
     assert store.load_answer(key()) is None
@@ -279,7 +280,7 @@ def test_a_path_that_diskcache_would_expand_is_not_written(
 @pytest.mark.parametrize("name", ["a\0b", "\ud800"])
 def test_no_directory_has_such_a_name(name: str) -> None:
     with pytest.raises(SettingsError):
-        DiskStore(name)
+        disk_store(name)
 
 
 def test_the_schema_is_what_diskcache_makes(store: DiskStore, directory: Path) -> None:

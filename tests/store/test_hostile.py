@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from quaycache.errors import StoreError
-from quaycache.store.disk import DiskStore
 from quaycache.store.entry import Entry, encode_entry
 from quaycache.store.keys import Key, encode_key
 from tests.store.samples import (
@@ -28,6 +27,7 @@ from tests.store.samples import (
     SCOPE,
     absent,
     database,
+    disk_store,
     key,
     listing,
     present,
@@ -56,7 +56,7 @@ class Bomb:
 def directory(tmp_path: Path) -> Path:
     """A cache in good order: one answer and one listing in it, and nothing open."""
     path = tmp_path / "cache"
-    with closing(DiskStore(path)) as store:
+    with closing(disk_store(path)) as store:
         store.merge({key(): present(), LISTING_KEY: listing()}, latest=LATEST)
     return path
 
@@ -97,7 +97,7 @@ def plant(directory: Path, **columns: object) -> None:
 
 def use(directory: Path) -> set[str]:
     """Everything that a store can do; gives the names that the first load found."""
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         found = set(store.load_answers(SCOPE, "v1"))
         store.load_answer(key())
         store.load_answer(key("evil"))
@@ -114,10 +114,10 @@ def use(directory: Path) -> set[str]:
 
 def works(directory: Path) -> None:
     """A store that is opened there now keeps what it is given, in silence."""
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         store.merge({key("works"): absent()}, latest=LATEST)
         assert store.load_answers(SCOPE, "v1")["works"] == absent()
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         assert store.load_answer(key("works")) == absent()
 
 
@@ -137,7 +137,7 @@ def test_pickled_values_are_not_unpickled(
     plant(directory, key=evil[2], raw=1, mode=3, filename="planted.val")
     plant(directory, key=bomb, raw=0, mode=1, value=b"")
     assert use(directory) == {"nova-api"}
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         # evil2 was removed, evil3 as well, and the pickled key is no row of ours.
         assert store.prune(lambda _: True, quarantined_before=0.0).rows == 1
     works(directory)
@@ -161,7 +161,7 @@ def test_files_outside_are_neither_read_nor_deleted(
                 expire_time=1.0,
             )
         assert use(directory) == {"nova-api"}
-        with closing(DiskStore(directory)) as store:
+        with closing(disk_store(directory)) as store:
             store.prune(lambda _: True, quarantined_before=0.0)
             assert set(store.load_answers(SCOPE, "v1")) == {"nova-api", "evil"}
             store.remove({key("evil"): LATEST})
@@ -197,7 +197,7 @@ def test_rows_of_another_shape_are_not_seen(
         "value": encode_entry(name, absent()),
     }
     plant(directory, **(good | columns))
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         assert set(store.load_answers(SCOPE, "v1")) == {"nova-api"}
         assert store.load_answer(key("evil")) is None
         store.merge({key("evil"): present()}, latest=LATEST)
@@ -229,10 +229,10 @@ def test_what_is_no_entry_is_overwritten_and_removed(
 ) -> None:
     for name in ("evil", "evil2", "evil3"):
         plant(directory, key=encode_key(key(name)), raw=1, mode=1, value=planted)
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         assert sum(row.entry is None for row in store.rows()) == 3
     assert use(directory) == {"nova-api"}
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         assert {row.key for row in store.rows()} == {LISTING_KEY, key(), key("evil")}
     assert warnings(caplog) == []
 
@@ -306,7 +306,7 @@ def test_a_foreign_encoding_is_put_aside(directory: Path, caplog: pytest.LogCapt
 
 def garbage(directory: Path) -> None:
     """Overwrite the pages of the table and of its index, but not those of schema and settings."""
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         entries: dict[Key, Entry] = {key(f"r{number}"): absent() for number in range(3000)}
         store.merge(entries, latest=LATEST)
     content = bytearray(database(directory).read_bytes())
@@ -403,7 +403,7 @@ def test_a_link_to_a_file_outside_is_not_followed(
     assert use(directory) == set()
     assert len(warnings(caplog)) == len(quarantines(directory)) == 1
     works(directory)
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         store.clean()
     assert not directory.joinpath(*quarantines(directory), "x").parent.name.startswith("quaycache")
 
@@ -431,7 +431,7 @@ def test_our_directory_is_no_link_and_no_file(
     assert use(directory) == set()
     assert len(warnings(caplog)) == len(quarantines(directory)) == 1
     works(directory)
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         store.clean()
     assert list(directory.iterdir()) == []
 
@@ -460,7 +460,7 @@ def test_three_quarantines_are_kept(directory: Path, caplog: pytest.LogCaptureFi
 def test_damage_while_it_is_open_is_put_aside_once(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         for number in range(3):
             store.load_answers(SCOPE, "v1")
             sql(directory, "CREATE TABLE IF NOT EXISTS evil (x)")
@@ -470,7 +470,7 @@ def test_damage_while_it_is_open_is_put_aside_once(
 
 
 def test_a_flipped_byte_costs_one_entry(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         store.merge({key("glance"): absent()}, latest=LATEST)
     content = database(directory).read_bytes()
     digest = b"\xaa" * 32
@@ -495,7 +495,7 @@ def test_a_log_of_garbage_is_no_log(
 def test_a_lost_log_loses_what_was_in_it(
     directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         store.merge({key("glance"): absent()}, latest=LATEST)
         copy = tmp_path / "copy"
         (copy / "quaycache-1").mkdir(parents=True)
@@ -535,7 +535,7 @@ def test_no_directory_no_cache(
     assert use(path) == set()
     assert len(warnings(caplog)) == 1
     assert "nothing will be stored" in caplog.text or "without the cache" in caplog.text
-    with closing(DiskStore(path)) as store:
+    with closing(disk_store(path)) as store:
         assert store.clean() == 0
 
 
@@ -553,7 +553,7 @@ def test_a_lock_file_that_is_none_means_no_cache_until_it_is_cleaned(
         lock.symlink_to(victim if how == "link" else victim.with_name("none"))
     assert use(directory) == set()
     assert len(warnings(caplog)) == 1
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         with pytest.raises(StoreError):
             store.prune(lambda _: True, quarantined_before=0.0)
         store.clean()
@@ -569,7 +569,7 @@ def test_a_lock_held_alone_means_no_cache(
     with process(HOLD_FLOCK, directory / "quaycache-1.lock") as line:
         assert line == "locked"
         assert use(directory) == set()
-        with closing(DiskStore(directory)) as store, pytest.raises(StoreError, match="in use"):
+        with closing(disk_store(directory)) as store, pytest.raises(StoreError, match="in use"):
             store.clean()
     assert len(warnings(caplog)) == 1
     works(directory)
@@ -592,7 +592,7 @@ def test_a_write_lock_held_for_long_means_nothing_is_stored(
     with process(HOLD_WRITE_LOCK, database(directory)) as line:
         assert line == "locked"
         assert use(directory) == {"nova-api"}
-        with closing(DiskStore(directory)) as store:
+        with closing(disk_store(directory)) as store:
             assert store.load_answer(key()) == present()
             with pytest.raises(StoreError):
                 store.prune(lambda _: True, quarantined_before=0.0)
@@ -605,7 +605,7 @@ def test_a_write_lock_held_for_long_means_nothing_is_stored(
 def test_a_write_lock_held_between_two_batches(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         store.merge({key("a"): absent()}, latest=LATEST)
         with process(HOLD_WRITE_LOCK, database(directory)) as line:
             assert line == "locked"
@@ -623,11 +623,11 @@ def test_another_users_cache_is_read_and_not_written(
     os.chown(directory / what, NOBODY, NOBODY)
     before = sorted(directory.rglob("*"))
     content = database(directory).read_bytes()
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         assert store.load_answer(key()) == present()
         assert warnings(caplog) == []
     assert use(directory) == {"nova-api"}
-    with closing(DiskStore(directory)) as store, pytest.raises(StoreError, match="another user"):
+    with closing(disk_store(directory)) as store, pytest.raises(StoreError, match="another user"):
         store.prune(lambda _: True, quarantined_before=0.0)
     assert sorted(directory.rglob("*")) == before
     assert database(directory).read_bytes() == content
@@ -670,7 +670,7 @@ def test_a_user_without_rights(
     os.seteuid(NOBODY)
     try:
         assert use(path) == ({"nova-api"} if readable else set())
-        with closing(DiskStore(path)) as store:
+        with closing(disk_store(path)) as store:
             if readable:
                 with pytest.raises(StoreError):
                     store.clean()
@@ -709,7 +709,7 @@ def test_a_read_only_file_system_is_read(
 ) -> None:
     path = mount("size=8m") / "cache"
     if log.startswith("full"):
-        with closing(DiskStore(directory)) as store:
+        with closing(disk_store(directory)) as store:
             store.merge({key("glance"): absent()}, latest=LATEST)
             shutil.copytree(directory, path)
         if log == "full":
@@ -728,9 +728,9 @@ def test_a_read_only_file_system_is_read(
     }[log]
     assert use(path) == expected
     assert len(warnings(caplog)) == 1
-    with closing(DiskStore(path)) as store, pytest.raises(StoreError):
+    with closing(disk_store(path)) as store, pytest.raises(StoreError):
         store.prune(lambda _: True, quarantined_before=0.0)
-    with closing(DiskStore(path)) as store, pytest.raises(StoreError):
+    with closing(disk_store(path)) as store, pytest.raises(StoreError):
         store.clean()
     nothing = path.parent / "none"
     caplog.clear()
@@ -743,7 +743,7 @@ def test_a_full_disk_ends_the_storing_and_not_the_job(
     mount: Callable[[str], Path], caplog: pytest.LogCaptureFixture, kilobytes: int
 ) -> None:
     path = mount(f"size={kilobytes}k") / "cache"
-    with closing(DiskStore(path)) as store:
+    with closing(disk_store(path)) as store:
         for batch in range(40):
             entries: dict[Key, Entry] = {
                 key(f"r{batch}-{number}"): present() for number in range(100)
@@ -755,7 +755,7 @@ def test_a_full_disk_ends_the_storing_and_not_the_job(
     assert "nothing will be stored" in caplog.text
     assert quarantines(path) == []
     caplog.clear()
-    with closing(DiskStore(path)) as store:
+    with closing(disk_store(path)) as store:
         assert len(store.load_answers(SCOPE, "v1")) == loaded
         assert store.clean() >= 0
     assert warnings(caplog) == []
@@ -766,7 +766,7 @@ def test_a_prune_of_what_is_damaged_starts_empty(
 ) -> None:
     for damage in (garbage, empty, journal):
         damage(directory)
-        with closing(DiskStore(directory)) as store:
+        with closing(disk_store(directory)) as store:
             assert store.prune(lambda _: True, quarantined_before=0.0).rows == 0
             assert store.describe().quarantines == 1
             pruned = store.prune(lambda _: True, quarantined_before=NOW * 2)
@@ -782,7 +782,7 @@ def test_a_clean_follows_no_link(directory: Path, victim: Path) -> None:
     (directory / "quaycache-1.new-0123456789abcdef").symlink_to(victim)
     (directory / "CACHEDIR.TAG").unlink()
     (directory / "CACHEDIR.TAG").symlink_to(victim)
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         store.prune(lambda _: True, quarantined_before=NOW)
         store.clean()
     assert [path.name for path in directory.iterdir()] == ["CACHEDIR.TAG"]

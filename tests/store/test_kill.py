@@ -32,7 +32,7 @@ WRITE = textwrap.dedent("""
     store = DiskStore(sys.argv[1])
     for batch in range(1_000_000):
         entries = {
-            AnswerKey(scope, "v1", f"{name}-{batch}-{number}"): StoredAnswer(None, 5.0, 5.0)
+            AnswerKey(scope, "v1", f"{name}-{batch}-{number}"): StoredAnswer(None, 5.0, 4e9)
             for number in range(10)
         }
         store.merge(entries, latest=10.0)

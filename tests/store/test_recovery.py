@@ -23,6 +23,7 @@ from tests.store.samples import (
     Clock,
     absent,
     database,
+    disk_store,
     key,
     merge,
     output,
@@ -96,7 +97,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def directory(tmp_path: Path) -> Path:
     """A cache in good order with one answer in it, and nothing open."""
     path = tmp_path / "cache"
-    with closing(DiskStore(path)) as store:
+    with closing(disk_store(path)) as store:
         merge(store, {key(): present()})
     return path
 
@@ -104,13 +105,13 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(directory: Path, caplog: pytest.LogCaptureFixture) -> Iterator[DiskStore]:
     caplog.set_level(logging.INFO, "quaycache.store")
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         yield store
 
 
 def stored(directory: Path) -> set[str]:
     """What another process would find."""
-    with closing(DiskStore(directory)) as other:
+    with closing(disk_store(directory)) as other:
         return set(other.load_answers(SCOPE, "v1"))
 
 
@@ -167,7 +168,7 @@ def test_a_directory_that_could_not_be_made(
 ) -> None:
     directory = tmp_path / "later"
     directory.touch()
-    with closing(DiskStore(directory)) as store:
+    with closing(disk_store(directory)) as store:
         merge(store, {key(): present()})
         directory.unlink()
         clock.advance(PAUSE)
@@ -290,7 +291,7 @@ def test_a_directory_that_is_deleted_is_made_again(
     merge(store, {key("c"): absent()})
     assert stored(directory) >= {"b", "c"}
     assert set(store.load_answers(SCOPE, "v1")) == stored(directory)
-    with pytest.raises(StoreError, match="in use"), closing(DiskStore(directory)) as other:
+    with pytest.raises(StoreError, match="in use"), closing(disk_store(directory)) as other:
         other.prune(lambda _: False, quarantined_before=0.0)
     assert warnings(caplog) == []
     assert infos(caplog) == [f"cache '{directory}': it was removed or replaced; starting over"]
@@ -319,7 +320,7 @@ def test_the_cache_of_another_process_in_its_place_is_used_and_not_harmed(
     if has_written:
         merge(store, {key("a"): absent()})
     shutil.rmtree(directory)
-    with closing(DiskStore(directory)) as other:
+    with closing(disk_store(directory)) as other:
         merge(other, {key("b"): absent()})
         if goes_on:
             assert set(store.load_answers(SCOPE, "v1")) == {"b"}
