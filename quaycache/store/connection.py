@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 
-from quaycache.store.faults import Damaged, Unusable, finding
+from quaycache.store.faults import StoreCorruptError, StoreUnavailableError, classify_error
 from quaycache.store.preflight import preflight
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ def connect_to_read(
     """A connection to a database that passed the preflight, and whether it sees later changes.
 
     Raises:
-        Damaged: it did not pass.
-        Unusable: it cannot be read here and now.
+        StoreCorruptError: it did not pass.
+        StoreUnavailableError: it cannot be read here and now.
     """
     if not found.own and found.wal_size is None:
         # SQLite would make files in another user's directory.
         return _connect(layout, "immutable=1", deadline), False
     try:
         return _connect(layout, "mode=ro", deadline), True
-    except Unusable:
+    except StoreUnavailableError:
         # On a read-only file system SQLite cannot make the -shm that it wants beside a database.
         if found.wal_size:
             raise
@@ -80,18 +80,18 @@ def probe_write_lock(layout: Layout) -> None:
     """Take and release the write lock.
 
     Raises:
-        Damaged: the database is.
-        Unusable: it cannot be written, or somebody has it locked.
+        StoreCorruptError: the database is.
+        StoreUnavailableError: it cannot be written, or somebody has it locked.
     """
     with (
-        reporting(),
+        translating_errors(),
         closing(_open(layout, "mode=rw", Deadline(), WRITE_BUSY_SECONDS)) as connection,
     ):
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             if "readonly" in str(error) and _is_writable(layout):
-                raise Damaged("it says of itself that it is read-only") from error
+                raise StoreCorruptError("it says of itself that it is read-only") from error
             raise
         connection.execute("ROLLBACK")
 
@@ -100,22 +100,22 @@ def checkpoint(layout: Layout) -> None:
     """Bring everything into the database file itself; if nobody else has it open, it is alone then.
 
     Raises:
-        Damaged: the database is.
-        Unusable: it cannot be done.
+        StoreCorruptError: the database is.
+        StoreUnavailableError: it cannot be done.
     """
-    with reporting(), closing(_open(layout, "mode=rw", Deadline())) as connection:
+    with translating_errors(), closing(_open(layout, "mode=rw", Deadline())) as connection:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
-            raise Unusable("its log cannot be emptied")
+            raise StoreUnavailableError("its log cannot be emptied")
 
 
 @contextmanager
-def reporting() -> Iterator[None]:
-    """Errors of SQLite and of the system are raised as findings."""
+def translating_errors() -> Iterator[None]:
+    """Raise errors of SQLite and of the system as those of a store."""
     try:
         yield
     except (sqlite3.Error, UnicodeError, OSError) as error:
-        raise finding(error) from error
+        raise classify_error(error) from error
 
 
 def _is_writable(layout: Layout) -> bool:
@@ -124,7 +124,7 @@ def _is_writable(layout: Layout) -> bool:
 
 
 def _connect(layout: Layout, how: str, deadline: Deadline) -> sqlite3.Connection:
-    with reporting():
+    with translating_errors():
         connection = _open(layout, how, deadline)
         try:
             connection.execute("PRAGMA query_only = ON")

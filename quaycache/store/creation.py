@@ -42,7 +42,7 @@ def create(layout: Layout) -> None:
     """Make the database, unless another process does so first. The lock is held, shared.
 
     Raises:
-        Unusable: it cannot be made.
+        StoreUnavailableError: it cannot be made.
         OSError: so, too.
     """
     built = build(layout, ())
@@ -58,7 +58,7 @@ def build(layout: Layout, rows: Iterable[tuple[str, bytes]]) -> str:
     """Build a database with these rows; the path of the directory that holds it and nothing else.
 
     Raises:
-        Unusable: it cannot be made.
+        StoreUnavailableError: it cannot be made.
         OSError: so, too.
     """
     # diskcache takes some time to import, and a run that only reads does without it.

@@ -17,7 +17,7 @@ from quaycache.names import printable
 from quaycache.store import plans
 from quaycache.store.clock import monotonic
 from quaycache.store.fail_open import FailOpen
-from quaycache.store.faults import Damaged, Unusable, finding
+from quaycache.store.faults import StoreCorruptError, StoreUnavailableError, classify_error
 from quaycache.store.keys import AnswerKey
 from quaycache.store.layout import Layout
 from quaycache.store.protocol import RETENTION, Claimed, Description, Pruned, Row
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TROUBLE: Final = (Unusable, OSError)
+_STORE_ERRORS: Final = (StoreUnavailableError, OSError)
 
 _STORES: Final[WeakValueDictionary[int, DiskStore]] = WeakValueDictionary()
 
@@ -84,7 +84,7 @@ class DiskStore:
         self._fail_open = FailOpen(
             f"cache '{printable(path)}'",
             reason=_reason,
-            refuses_only_writes=lambda error: isinstance(error, _TROUBLE),
+            refuses_only_writes=lambda error: isinstance(error, _STORE_ERRORS),
         )
         _STORES[id(self)] = self
 
@@ -147,7 +147,7 @@ class DiskStore:
         """As `Store.rows`."""
         after: bytes | None = START
         while after is not None:
-            rows, after = self._look(operator.methodcaller("page", after), Page([], None))
+            rows, after = self._read_strict(operator.methodcaller("page", after), Page([], None))
             yield from (stored.row for stored in rows)
 
     def prune(
@@ -157,7 +157,7 @@ class DiskStore:
         from quaycache.store import upkeep  # as rarely needed as what follows it
 
         if not dry_run:
-            return self._tidy(lambda: upkeep.prune(self._layout, keep, quarantined_before))
+            return self._exclusive(lambda: upkeep.prune(self._layout, keep, quarantined_before))
         sizes = [row.size for row in self.rows() if not keep(row)]
         old = upkeep.expired(self._layout, quarantined_before)
         return Pruned(len(sizes), len(old), sum(sizes) + size_of(old))
@@ -166,7 +166,7 @@ class DiskStore:
         """As `Store.clean`."""
         from quaycache.store import upkeep
 
-        return self._tidy(lambda: upkeep.clean(self._layout))
+        return self._exclusive(lambda: upkeep.clean(self._layout))
 
     def describe(self) -> Description:
         """As `Store.describe`."""
@@ -202,7 +202,7 @@ class DiskStore:
             try:
                 session = self._opened(to_create=False)
                 return otherwise if session is None else query(session.reader)
-            except _TROUBLE:
+            except _STORE_ERRORS:
                 self._close_files()
                 raise
 
@@ -225,7 +225,7 @@ class DiskStore:
         with self._lock:
             self._fail_open.write(lambda: self._attempt(write), None)
 
-    def _look(self, query: Callable[[Reader], T], otherwise: T) -> T:
+    def _read_strict(self, query: Callable[[Reader], T], otherwise: T) -> T:
         """As `_read` for who looks after the store: nothing is moved, and trouble is an error."""
         with self._lock:
             if self._fail_open.is_closed:
@@ -233,21 +233,21 @@ class DiskStore:
             try:
                 session = self._opened(to_create=False, any_size=True)
                 return otherwise if session is None else query(session.reader)
-            except Damaged as damage:
+            except StoreCorruptError as damage:
                 self._close_files()
                 self._fail_open.warn(f"{damage}; it will be put aside by the next run")
                 return otherwise
-            except _TROUBLE as trouble:
+            except _STORE_ERRORS as trouble:
                 raise self._error(trouble) from trouble
 
-    def _tidy(self, work: Callable[[], T]) -> T:
+    def _exclusive(self, work: Callable[[], T]) -> T:
         with self._lock:
             if self._fail_open.is_closed:
                 raise StoreError(f"{self._fail_open.name}: it is closed")
             self._close_files()
             try:
                 return work()
-            except (Damaged, *_TROUBLE) as trouble:
+            except (StoreCorruptError, *_STORE_ERRORS) as trouble:
                 raise self._error(trouble) from trouble
 
     def _attempt(self, work: Callable[[], T]) -> T:
@@ -255,10 +255,10 @@ class DiskStore:
         try:
             try:
                 return work()
-            except Damaged as damage:
-                self._put_aside(damage)
+            except StoreCorruptError as damage:
+                self._quarantine(damage)
                 return work()
-        except _TROUBLE:
+        except _STORE_ERRORS:
             # What cannot be written may still be read.
             raise
         except Exception:
@@ -278,14 +278,14 @@ class DiskStore:
     def _close_files(self) -> None:
         session, self._session = self._session, None
         if session is not None:
-            with suppress(Damaged, *_TROUBLE):
+            with suppress(StoreCorruptError, *_STORE_ERRORS):
                 session.close()
 
-    def _put_aside(self, damage: Damaged) -> None:
+    def _quarantine(self, damage: StoreCorruptError) -> None:
         """Have the next attempt start empty, or as another process did.
 
         Raises:
-            Damaged: it cannot be put aside, or something was a short time ago.
+            StoreCorruptError: it cannot be put aside, or something was a short time ago.
         """
         identity = None if self._session is None else self._session.reader.found.identity
         self._close_files()
@@ -295,9 +295,9 @@ class DiskStore:
 
         try:
             path = quarantine(self._layout, identity)
-        except _TROUBLE as trouble:
+        except _STORE_ERRORS as trouble:
             text = f"{damage}, and it cannot be put aside: {_reason(trouble)}"
-            raise Damaged(text) from trouble
+            raise StoreCorruptError(text) from trouble
         if path is not None:
             self._next_quarantine_at = monotonic() + _QUARANTINE_PAUSE
             aside = os.path.basename(path)
@@ -309,8 +309,8 @@ class DiskStore:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
-        return str(finding(error))
-    if isinstance(error, Damaged | Unusable):
+        return str(classify_error(error))
+    if isinstance(error, StoreCorruptError | StoreUnavailableError):
         return str(error)
     return f"it cannot be used ({type(error).__name__})"
 

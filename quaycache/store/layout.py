@@ -7,7 +7,7 @@ import stat
 from typing import Final, NamedTuple
 
 from quaycache.lazy_pattern import lazy_pattern
-from quaycache.store.faults import Damaged
+from quaycache.store.faults import StoreCorruptError
 from quaycache.store.keys import SCHEMA_VERSION
 
 TAG_TEXT: Final = (
@@ -136,7 +136,7 @@ def examine(layout: Layout) -> Found | None:
     Not even the database: closing it would take SQLite's locks on it from this process.
 
     Raises:
-        Damaged: it is not what we put there.
+        StoreCorruptError: it is not what we put there.
         OSError: it cannot be looked at.
     """
     try:
@@ -144,14 +144,14 @@ def examine(layout: Layout) -> Found | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISDIR(directory.st_mode):
-        raise Damaged("it is no directory")
+        raise StoreCorruptError("it is no directory")
     database = _regular(layout.database)
     if database is None:
-        raise Damaged(f"it has no {DATABASE_NAME}")
+        raise StoreCorruptError(f"it has no {DATABASE_NAME}")
     wal, shm = _regular(f"{layout.database}-wal"), _regular(f"{layout.database}-shm")
     # We never write one. A planted one is replayed, and can have SQLite delete a file it names.
     if os.path.lexists(f"{layout.database}-journal"):
-        raise Damaged("it has a foreign journal")
+        raise StoreCorruptError("it has a foreign journal")
     files = [entry for entry in (directory, database, wal, shm) if entry is not None]
     return Found(
         identity=(database.st_dev, database.st_ino),
@@ -177,5 +177,5 @@ def _regular(path: str) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        raise Damaged(f"{os.path.basename(path)} in it is a link, or no file")
+        raise StoreCorruptError(f"{os.path.basename(path)} in it is a link, or no file")
     return status

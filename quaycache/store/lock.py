@@ -10,7 +10,7 @@ import time
 from typing import Final
 from weakref import WeakSet
 
-from quaycache.store.faults import InUse, Unlockable, Unusable
+from quaycache.store.faults import LockUnavailableError, StoreInUseError, StoreUnavailableError
 from quaycache.store.layout import identity_at
 
 _ATTEMPTS: Final = 100
@@ -51,12 +51,12 @@ class StoreLock:
             create: whether the lock file may be made.
 
         Raises:
-            InUse: somebody else holds it.
-            Unlockable: there is no lock file, and none can be made.
-            Unusable: what lies there is no lock file.
+            StoreInUseError: somebody else holds it.
+            LockUnavailableError: there is no lock file, and none can be made.
+            StoreUnavailableError: what lies there is no lock file.
         """
         if self._path in _HELD_AT_FORK:
-            raise Unusable("it was in use when this process was forked")
+            raise StoreUnavailableError("it was in use when this process was forked")
         # Attempts are counted, since a program's tests may have stopped the clock.
         for attempt in range(_ATTEMPTS):
             if attempt:
@@ -67,7 +67,7 @@ class StoreLock:
             if self._lock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
                 self._descriptor = descriptor
                 return
-        raise InUse("in use by another process")
+        raise StoreInUseError("in use by another process")
 
     def is_held(self) -> bool:
         """Whether it is held, and others would see that: nobody has removed the lock file."""
@@ -93,21 +93,21 @@ class StoreLock:
             return self._create(create=create)
         except OSError as error:
             if error.errno not in _NOT_WRITABLE:
-                raise Unusable("its lock file is none") from error
+                raise StoreUnavailableError("its lock file is none") from error
         try:
             return self._checked(os.open(self._path, os.O_RDONLY | _FLAGS))
         except OSError as error:
-            raise Unlockable(f"its lock file: {error.strerror}") from error
+            raise LockUnavailableError(f"its lock file: {error.strerror}") from error
 
     def _create(self, *, create: bool) -> int | None:
         if not create:
-            raise Unlockable("it has no lock file")
+            raise LockUnavailableError("it has no lock file")
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
         except FileExistsError:
             return None
         except OSError as error:
-            raise Unlockable(error.strerror) from error
+            raise LockUnavailableError(error.strerror) from error
         os.fchmod(descriptor, 0o600)
         return descriptor
 
@@ -115,7 +115,7 @@ class StoreLock:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return descriptor
         os.close(descriptor)
-        raise Unusable("its lock file is none")
+        raise StoreUnavailableError("its lock file is none")
 
     def _lock(self, descriptor: int, operation: int) -> bool:
         """Lock it if it is free and still the lock file; else close it."""
@@ -124,7 +124,7 @@ class StoreLock:
         except OSError as error:
             os.close(descriptor)
             if error.errno not in _HELD:
-                raise Unlockable(error.strerror) from error
+                raise LockUnavailableError(error.strerror) from error
             return False
         # A clean in another process may just have removed this file: the lock is on the next one.
         if not self._is_at_path(descriptor):

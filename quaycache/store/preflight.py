@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from quaycache.store.faults import Damaged
+from quaycache.store.faults import StoreCorruptError
 
 SETTINGS: Final[dict[str, int | str]] = {
     "eviction_policy": "none",
@@ -110,11 +110,11 @@ def preflight(connection: sqlite3.Connection) -> None:
     rows without end, or a key of a gigabyte.
 
     Raises:
-        Damaged: it is not one of ours.
+        StoreCorruptError: it is not one of ours.
         sqlite3.Error: it cannot be read.
     """
     if connection.execute("PRAGMA encoding").fetchone() != (b"UTF-8",):
-        raise Damaged("its encoding is foreign")
+        raise StoreCorruptError("its encoding is foreign")
     expected = {tuple(_as_stored(field) for field in row) for row in SCHEMA}
     schema = connection.execute(
         "SELECT substr(type, 1, :length), substr(name, 1, :length), substr(tbl_name, 1, :length),"
@@ -122,7 +122,7 @@ def preflight(connection: sqlite3.Connection) -> None:
         {"length": _MAX_TEXT, "rows": len(expected) + 1},
     ).fetchall()
     if len(schema) != len(expected) or set(schema) != expected:
-        raise Damaged("its schema is foreign")
+        raise StoreCorruptError("its schema is foreign")
     settings = connection.execute(
         "SELECT substr(key, 1, :length), typeof(value), substr(value, 1, :length)"
         " FROM Settings LIMIT :rows",
@@ -135,9 +135,9 @@ def preflight(connection: sqlite3.Connection) -> None:
     }
     seen = {row[:2] if row[:2] in counters else row for row in settings}
     if len(settings) != len(seen) or seen != values | counters:
-        raise Damaged("its settings are foreign")
+        raise StoreCorruptError("its settings are foreign")
     if connection.execute("PRAGMA quick_check(1)").fetchone() != (b"ok",):
-        raise Damaged("its pages are damaged")
+        raise StoreCorruptError("its pages are damaged")
 
 
 def _as_stored(field: str | None) -> bytes | None:

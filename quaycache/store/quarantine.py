@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from quaycache.store.faults import Damaged, Unusable
+from quaycache.store.faults import StoreCorruptError, StoreUnavailableError
 from quaycache.store.layout import examine
 from quaycache.store.lock import StoreLock
 from quaycache.store.reader import Reader
@@ -25,7 +25,7 @@ def alone(layout: Layout) -> Iterator[None]:
     """Hold the lock exclusively.
 
     Raises:
-        Unusable: it cannot be had.
+        StoreUnavailableError: it cannot be had.
     """
     lock = StoreLock(layout.lock)
     lock.acquire(exclusive=True)
@@ -42,7 +42,7 @@ def quarantine(layout: Layout, identity: tuple[int, int] | None = None) -> str |
         identity: of the database that a query found to be damaged; None if it did not open.
 
     Raises:
-        Unusable: it must not, or cannot, be moved.
+        StoreUnavailableError: it must not, or cannot, be moved.
         OSError: so, too.
     """
     with alone(layout):
@@ -67,7 +67,7 @@ def _is_damaged(layout: Layout, identity: tuple[int, int] | None) -> bool:
     """Look again, now that nobody else can move it."""
     try:
         if os.lstat(layout.versioned).st_uid != os.geteuid():
-            raise Unusable("it is damaged, and belongs to another user")
+            raise StoreUnavailableError("it is damaged, and belongs to another user")
         found = examine(layout)
         if found is None:
             return False
@@ -76,6 +76,6 @@ def _is_damaged(layout: Layout, identity: tuple[int, int] | None) -> bool:
         Reader(layout, found).close()
     except FileNotFoundError:
         return False
-    except Damaged:
+    except StoreCorruptError:
         return True
     return False

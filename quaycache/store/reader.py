@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from quaycache.lazy_pattern import lazy_pattern
 from quaycache.names import is_repository
-from quaycache.store.connection import Deadline, connect_to_read, reporting
+from quaycache.store.connection import Deadline, connect_to_read, translating_errors
 from quaycache.store.entry import (
     HEADER_SIZE,
     MAX_ANSWER,
@@ -24,7 +24,7 @@ from quaycache.store.entry import (
     decode_listing,
     peek_stored_at,
 )
-from quaycache.store.faults import Damaged
+from quaycache.store.faults import StoreCorruptError
 from quaycache.store.keys import (
     SCHEMA_VERSION,
     AnswerKey,
@@ -106,7 +106,8 @@ class Page(NamedTuple):
 class Reader:
     """A database open to be read. Thread-safe.
 
-    Every method raises `Damaged` or `Unusable` where the database turns out to be so.
+    Every method raises `StoreCorruptError` if the database is damaged, and
+    `StoreUnavailableError` if it cannot be read at the moment.
 
     Attributes:
         found: the files, as they were when they were opened.
@@ -195,7 +196,7 @@ class Reader:
                 if size > MAX_LISTING:
                     break
         if rows and rows[-1][0] <= after:
-            raise Damaged("its rows are out of order")
+            raise StoreCorruptError("its rows are out of order")
         found = [stored for name, value in rows if (stored := _stored(name, value)) is not None]
         return Page(found, rows[-1][0] if rows else None)
 
@@ -271,7 +272,7 @@ class Reader:
 
     @contextmanager
     def _query(self) -> Iterator[None]:
-        with self._lock, reporting():
+        with self._lock, translating_errors():
             self._deadline.start()
             yield
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from quaycache.store.connection import probe_write_lock
 from quaycache.store.expiry import Expiry
-from quaycache.store.faults import Damaged, Unlockable, Unusable
+from quaycache.store.faults import LockUnavailableError, StoreCorruptError, StoreUnavailableError
 from quaycache.store.layout import MAX_SIZE, MAX_WRITTEN_SIZE, Found, Layout, examine, identity_at
 from quaycache.store.lock import StoreLock
 from quaycache.store.reader import Reader
@@ -39,8 +39,8 @@ class Session:
         """Carry out what `plan` says of what is stored, in one transaction.
 
         Raises:
-            Damaged: the database is.
-            Unusable: it cannot be written here and now.
+            StoreCorruptError: the database is.
+            StoreUnavailableError: it cannot be written here and now.
             OSError: so, too.
         """
         if self._writer is None:
@@ -82,12 +82,12 @@ class Session:
 
     def _open_writer(self) -> Writer:
         if not self.reader.found.own:
-            raise Unusable("it belongs to another user")
+            raise StoreUnavailableError("it belongs to another user")
         if not self._locked or not self.reader.live:
-            raise Unusable("it is read-only")
+            raise StoreUnavailableError("it is read-only")
         found = examine(self._layout)
         if found is None or found.identity != self.reader.found.identity:
-            raise Unusable("it was replaced while it was open")
+            raise StoreUnavailableError("it was replaced while it was open")
         # It takes some time to import, and a run that only reads does without it.
         from quaycache.store.writer import Writer
 
@@ -109,8 +109,8 @@ def open_session(
             too long.
 
     Raises:
-        Damaged: they are.
-        Unusable: they cannot be opened here and now.
+        StoreCorruptError: they are.
+        StoreUnavailableError: they cannot be opened here and now.
         OSError: so, too.
     """
     # Before a lock file is made: who reads what is not there leaves no trace.
@@ -129,7 +129,7 @@ def open_session(
             lock.release()
             return None
         if found.size > MAX_SIZE and not any_size:
-            raise Unusable(
+            raise StoreUnavailableError(
                 f"it has more than {MAX_SIZE // 2**30} GiB,"
                 " and 'quaycache cache prune' makes it smaller"
             )
@@ -143,7 +143,7 @@ def _lock_shared(lock: StoreLock, found: Found | None) -> bool:
     """Whether the lock could be had; to read what cannot be written, none is needed."""
     try:
         lock.acquire(exclusive=False, create=found is None or found.own)
-    except Unlockable:
+    except LockUnavailableError:
         if found is None:
             raise
         return False
@@ -159,5 +159,5 @@ def _found_or_created(layout: Layout, *, to_create: bool) -> Found | None:
     create(layout)
     found = examine(layout)
     if found is None:
-        raise Damaged("it vanished")
+        raise StoreCorruptError("it vanished")
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from quaycache.store.connection import checkpoint
 from quaycache.store.creation import build
-from quaycache.store.faults import Damaged, Unusable
+from quaycache.store.faults import StoreCorruptError, StoreUnavailableError
 from quaycache.store.layout import DATABASE_NAME, Layout, examine
 from quaycache.store.lock import StoreLock
 from quaycache.store.protocol import Pruned, Row
@@ -31,7 +31,7 @@ def prune(layout: Layout, keep: Callable[[Row], bool], quarantined_before: float
     """As `Store.prune`.
 
     Raises:
-        Unusable: it is in use, or may not be written.
+        StoreUnavailableError: it is in use, or may not be written.
         OSError: it cannot be written.
     """
     if not layout.ours():
@@ -49,7 +49,7 @@ def clean(layout: Layout) -> int:
     """As `Store.clean`.
 
     Raises:
-        Unusable: it is in use, or may not be written.
+        StoreUnavailableError: it is in use, or may not be written.
         OSError: it cannot be removed.
     """
     size = size_of(layout.ours())
@@ -73,7 +73,7 @@ def _rewrite_or_quarantine(layout: Layout, keep: Callable[[Row], bool]) -> int:
     try:
         found = examine(layout)
         return 0 if found is None else _rewrite(layout, found, keep)
-    except Damaged:
+    except StoreCorruptError:
         quarantine_alone(layout, None if found is None else found.identity)
         return 0
 
@@ -81,7 +81,7 @@ def _rewrite_or_quarantine(layout: Layout, keep: Callable[[Row], bool]) -> int:
 def _rewrite(layout: Layout, found: Found, keep: Callable[[Row], bool]) -> int:
     """Replace the database by one with the rows to keep; the number of rows dropped."""
     if not found.own:
-        raise Unusable("it belongs to another user")
+        raise StoreUnavailableError("it belongs to another user")
     kept = 0
     reader = Reader(layout, found)
 
@@ -102,7 +102,7 @@ def _rewrite(layout: Layout, found: Found, keep: Callable[[Row], bool]) -> int:
         # A log that were left would be replayed onto the new database.
         checkpoint(layout)
         if os.path.lexists(f"{layout.database}-wal"):
-            raise Unusable("it is in use")
+            raise StoreUnavailableError("it is in use")
         os.replace(os.path.join(built, DATABASE_NAME), layout.database)
         for name in os.listdir(layout.versioned):
             if name != DATABASE_NAME:

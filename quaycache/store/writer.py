@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import diskcache  # type: ignore[import-untyped]  # it ships no type information
 
 from quaycache.store.clock import monotonic
-from quaycache.store.connection import WRITE_BUSY_SECONDS, reporting
-from quaycache.store.faults import Unusable
+from quaycache.store.connection import WRITE_BUSY_SECONDS, translating_errors
+from quaycache.store.faults import StoreUnavailableError
 from quaycache.store.layout import DATABASE_NAME
 from quaycache.store.preflight import SETTINGS
 
@@ -106,14 +106,14 @@ class Writer:
         max_size: bytes to which the database may grow.
 
     Raises:
-        Damaged: the database is.
-        Unusable: it cannot be written here and now.
+        StoreCorruptError: the database is.
+        StoreUnavailableError: it cannot be written here and now.
     """
 
     def __init__(self, directory: str, *, max_size: int | None = None) -> None:
         if os.path.expandvars(os.path.expanduser(directory)) != directory:
-            raise Unusable("its path has a '$' that diskcache would expand")
-        with reporting():
+            raise StoreUnavailableError("its path has a '$' that diskcache would expand")
+        with translating_errors():
             self._cache = _Cache(directory)
             if max_size is not None:
                 self._cache.limit(max_size)
@@ -125,18 +125,18 @@ class Writer:
             The number of rows that were put.
 
         Raises:
-            Damaged: the database is.
-            Unusable: it cannot be written here and now.
+            StoreCorruptError: the database is.
+            StoreUnavailableError: it cannot be written here and now.
         """
-        with reporting():
+        with translating_errors():
             try:
                 return self._apply(plan)
             except diskcache.Timeout as error:
-                raise Unusable("database is locked") from error
+                raise StoreUnavailableError("database is locked") from error
 
     def close(self) -> None:
         """Close the connection; what was not committed is rolled back."""
-        with reporting():
+        with translating_errors():
             self._cache.connection.close()
 
     def _apply(self, plan: Callable[[], Changes]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from quaycache.store.faults import InUse, Unlockable
+from quaycache.store.faults import LockUnavailableError, StoreInUseError
 from quaycache.store.lock import StoreLock
 
 
@@ -22,11 +22,11 @@ def test_shared_by_many_or_held_alone(path: str) -> None:
     one.acquire(exclusive=False)
     other.acquire(exclusive=False)
     one.release()
-    with pytest.raises(InUse):
+    with pytest.raises(StoreInUseError):
         one.acquire(exclusive=True)
     other.release()
     one.acquire(exclusive=True)
-    with pytest.raises(InUse):
+    with pytest.raises(StoreInUseError):
         other.acquire(exclusive=False)
     one.release()
     one.release()
@@ -47,7 +47,7 @@ def test_a_removed_lock_file_is_not_held(path: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("quaycache.store.lock.fcntl.flock", flock_just_after_a_clean)
     lock.acquire(exclusive=True)
     assert cleaned
-    with pytest.raises(InUse):
+    with pytest.raises(StoreInUseError):
         next_one.acquire(exclusive=False)
     lock.release()
     next_one.acquire(exclusive=False)
@@ -55,10 +55,10 @@ def test_a_removed_lock_file_is_not_held(path: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_lock_file_is_made_only_where_it_may(path: str, tmp_path: Path) -> None:
-    with pytest.raises(Unlockable):
+    with pytest.raises(LockUnavailableError):
         StoreLock(path).acquire(exclusive=False, create=False)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(Unlockable):
+    with pytest.raises(LockUnavailableError):
         StoreLock(str(tmp_path / "none" / "lock")).acquire(exclusive=False)
 
 
