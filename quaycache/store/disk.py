@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
-from weakref import WeakValueDictionary
 
 from quaycache.errors import SettingsError, StoreError
 from quaycache.names import printable
-from quaycache.store import plans
+from quaycache.store import forking, plans
 from quaycache.store.clock import monotonic
 from quaycache.store.fail_open import FailOpen
 from quaycache.store.faults import StoreCorruptError, StoreUnavailableError, classify_error
@@ -36,42 +35,41 @@ T = TypeVar("T")
 
 _STORE_ERRORS: Final = (StoreUnavailableError, OSError)
 
-_STORES: Final[WeakValueDictionary[int, DiskStore]] = WeakValueDictionary()
-
-# How long a fork waits for a thread that is using the files: longer than a write takes, even one
-# that waits for another process.
+# A fork waits this long for a thread that is using the files. A write that waits for another
+# process takes less.
 _FORK_SECONDS: Final = 5.0
 
-# The parent's, if it could not close them before it forked. SQLite must not close them here.
-_LEAKED_ON_PURPOSE: Final[list[Session]] = []
-
-# A directory that is damaged time and again would fill up with what was put aside.
+# A database that is damaged again and again must not fill the disk with quarantines.
 _QUARANTINE_PAUSE: Final = 600.0
+
+# The parent's sessions, if it could not close them before it forked: SQLite must not close them in
+# the child.
+_LEAKED_ON_PURPOSE: Final[list[Session]] = []
 
 
 class DiskStore:
     """A `Store` in a directory, for any number of threads and processes.
 
-    What it keeps is in a sub-directory of its own; all that lies beside it is left alone. Nothing
-    is made before something is stored.
+    It keeps everything in a sub-directory of its own and leaves all other files alone. It creates
+    nothing before something is stored.
 
     Args:
-        directory: made, if missing, for this user alone.
-        retention: seconds after which an entry is as good as never stored. It is dropped when
-            something else is written.
+        directory: the path of the directory. If it is missing, it is created with mode 0700.
+        retention: seconds after which an entry may be dropped. Old entries are dropped when
+            something else is stored.
 
     Raises:
-        SettingsError: no directory can have this name.
+        SettingsError: If *directory* is not a valid path.
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, retention: float = RETENTION) -> None:
         if not os.fspath(directory):
             raise SettingsError("the cache directory's name is empty")
         path = os.fspath(directory)
-        with suppress(OSError):  # who stands in a directory that is gone has no cache
+        with suppress(OSError):  # the current directory may have been deleted
             path = os.path.abspath(path)
         if "\0" in path:
-            raise SettingsError("a cache directory's name has no null character in it")
+            raise SettingsError("a cache directory's name must not contain a null character")
         try:
             os.fsencode(path)
         except UnicodeEncodeError as error:
@@ -86,7 +84,7 @@ class DiskStore:
             reason=_reason,
             refuses_only_writes=lambda error: isinstance(error, _STORE_ERRORS),
         )
-        _STORES[id(self)] = self
+        forking.close_at_fork(self)
 
     def __repr__(self) -> str:
         return f"<DiskStore {self._layout.directory}>"
@@ -110,7 +108,7 @@ class DiskStore:
         tag: str,
         repositories: Collection[str],
         *,
-        seconds: float,  # noqa: ARG002 - nobody else's claims are known
+        seconds: float,  # noqa: ARG002 - a directory keeps no claims
     ) -> Claimed:
         """As `Store.claim`."""
         keys = [AnswerKey(scope, tag, repository) for repository in repositories]
@@ -154,7 +152,7 @@ class DiskStore:
         self, keep: Callable[[Row], bool], *, quarantined_before: float, dry_run: bool = False
     ) -> Pruned:
         """As `Store.prune`."""
-        from quaycache.store import upkeep  # as rarely needed as what follows it
+        from quaycache.store import upkeep  # rarely needed
 
         if not dry_run:
             return self._exclusive(lambda: upkeep.prune(self._layout, keep, quarantined_before))
@@ -182,13 +180,12 @@ class DiskStore:
             self._close_files()
 
     def _close_before_fork(self) -> bool:
-        """Close the files, and keep the other threads from opening them; whether that is done."""
         if not self._lock.acquire(timeout=_FORK_SECONDS):
             return False
         self._close_files()
         return True
 
-    def _go_on_after_fork(self) -> None:
+    def _resume_after_fork(self) -> None:
         self._lock.release()
 
     def _reset_after_fork(self) -> None:
@@ -212,11 +209,11 @@ class DiskStore:
     def _write(self, plan: Callable[[Reader], Changes], *, to_create: bool = False) -> None:
         def write() -> None:
             session = self._opened(to_create=to_create)
-            # To remove what is not there, nothing needs to be opened for writing.
+            # A removal that removes nothing must not open the database for writing.
             if session is None or not (to_create or any(plan(session.reader))):
                 return
             if not session.is_writable:
-                # That was some time ago.
+                # It was not when the files were opened, but it may be now.
                 self._close_files()
                 session = self._opened(to_create=to_create)
             if session is not None:
@@ -226,40 +223,49 @@ class DiskStore:
             self._fail_open.write(lambda: self._attempt(write), None)
 
     def _read_strict(self, query: Callable[[Reader], T], otherwise: T) -> T:
-        """As `_read` for who looks after the store: nothing is moved, and trouble is an error."""
+        """Read for maintenance code: raise errors, and leave damaged files where they are.
+
+        Raises:
+            StoreError: If the files cannot be read now.
+        """
         with self._lock:
             if self._fail_open.is_closed:
                 return otherwise
             try:
                 session = self._opened(to_create=False, any_size=True)
                 return otherwise if session is None else query(session.reader)
-            except StoreCorruptError as damage:
+            except StoreCorruptError as error:
                 self._close_files()
-                self._fail_open.warn(f"{damage}; it will be put aside by the next run")
+                self._fail_open.warn(f"{error}; it will be put aside by the next run")
                 return otherwise
-            except _STORE_ERRORS as trouble:
-                raise self._error(trouble) from trouble
+            except _STORE_ERRORS as error:
+                raise self._error(error) from error
 
     def _exclusive(self, work: Callable[[], T]) -> T:
+        """Return the result of maintenance that needs the files closed.
+
+        Raises:
+            StoreError: If the work fails or the store is closed.
+        """
         with self._lock:
             if self._fail_open.is_closed:
                 raise StoreError(f"{self._fail_open.name}: it is closed")
             self._close_files()
             try:
                 return work()
-            except (StoreCorruptError, *_STORE_ERRORS) as trouble:
-                raise self._error(trouble) from trouble
+            except (StoreCorruptError, *_STORE_ERRORS) as error:
+                raise self._error(error) from error
 
     def _attempt(self, work: Callable[[], T]) -> T:
-        """Work, and once more if something damaged could be put aside."""
+        """Return what `work` returns; if the files are damaged, quarantine them and try again."""
         try:
             try:
                 return work()
-            except StoreCorruptError as damage:
-                self._quarantine(damage)
+            except StoreCorruptError as error:
+                self._quarantine(error)
                 return work()
         except _STORE_ERRORS:
-            # What cannot be written may still be read.
+            # If only writing failed, reading goes on with the open files.
             raise
         except Exception:
             self._close_files()
@@ -282,10 +288,10 @@ class DiskStore:
                 session.close()
 
     def _quarantine(self, damage: StoreCorruptError) -> None:
-        """Have the next attempt start empty, or as another process did.
+        """Move the damaged files aside, unless another process has done so.
 
         Raises:
-            StoreCorruptError: it cannot be put aside, or something was a short time ago.
+            StoreCorruptError: If they cannot be moved, or some were moved a short time ago.
         """
         identity = None if self._session is None else self._session.reader.found.identity
         self._close_files()
@@ -295,16 +301,16 @@ class DiskStore:
 
         try:
             path = quarantine(self._layout, identity)
-        except _STORE_ERRORS as trouble:
-            text = f"{damage}, and it cannot be put aside: {_reason(trouble)}"
-            raise StoreCorruptError(text) from trouble
+        except _STORE_ERRORS as error:
+            text = f"{damage}, and it cannot be put aside: {_reason(error)}"
+            raise StoreCorruptError(text) from error
         if path is not None:
             self._next_quarantine_at = monotonic() + _QUARANTINE_PAUSE
-            aside = os.path.basename(path)
-            self._fail_open.warn(f"{damage}; put aside as {aside}, and starting empty")
+            name = os.path.basename(path)
+            self._fail_open.warn(f"{damage}; put aside as {name}, and starting empty")
 
-    def _error(self, trouble: Exception) -> StoreError:
-        return StoreError(f"{self._fail_open.name}: {_reason(trouble)}")
+    def _error(self, error: Exception) -> StoreError:
+        return StoreError(f"{self._fail_open.name}: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:
@@ -313,45 +319,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, StoreCorruptError | StoreUnavailableError):
         return str(error)
     return f"it cannot be used ({type(error).__name__})"
-
-
-def _stores() -> list[DiskStore]:
-    # Other threads may make some more.
-    return [store for reference in _STORES.valuerefs() if (store := reference()) is not None]
-
-
-class _Forking(threading.local):
-    """The stores that the forking thread holds."""
-
-    def __init__(self) -> None:
-        self.held: list[DiskStore] = []
-
-
-_forking: Final = _Forking()
-
-
-def _before_fork() -> None:
-    # A process that inherits an open database believes that it has its parent's locks: it loses
-    # what it writes, and can damage the file. So there are none to inherit. In one order, so that
-    # threads that fork at the same time do not wait for each other.
-    stores = sorted(_stores(), key=id)
-    _forking.held = [store for store in stores if store._close_before_fork()]
-
-
-def _after_fork_in_parent() -> None:
-    held, _forking.held = _forking.held, []
-    for store in held:
-        store._go_on_after_fork()
-
-
-def _after_fork_in_child() -> None:
-    _forking.held = []
-    for store in _stores():
-        store._reset_after_fork()
-
-
-os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork_in_parent,
-    after_in_child=_after_fork_in_child,
-)
