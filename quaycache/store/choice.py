@@ -1,4 +1,4 @@
-"""Which store a user's words mean: a directory, or a server."""
+"""The choice between a directory and a server."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _SCHEMES: Final = ("redis:", "rediss:", "unix:")
 def store_at(
     directory: str | os.PathLike[str] | None, url: str | None, policy: Policy | None = None
 ) -> Store | None:
-    """The store in a directory or at a URL; None if there is neither.
+    """Return the store in a directory or at a URL; None if neither is given.
 
     Args:
-        directory: of a `DiskStore`.
-        url: of a `RedisStore`.
-        policy: how long it has to keep things; None means `Policy()`.
+        directory: the directory of a `DiskStore`.
+        url: the URL of a `RedisStore`.
+        policy: the policy whose retention the store gets; None means `Policy()`.
 
     Raises:
-        MissingExtraError: the URL needs redis-py.
-        SettingsError: there are both, or one is wrong. The message does not hold the URL.
+        MissingExtraError: If the URL needs redis-py.
+        SettingsError: If both are given, or one is invalid. The message does not contain the URL.
     """
     if directory is not None and url is not None:
         raise SettingsError("a cache is in a directory or at a URL, not both")
     retention = (policy or Policy()).retention
     if url is not None:
-        from quaycache.store.redis import RedisStore  # not cheap, and not for everybody
+        from quaycache.store.redis import RedisStore  # redis-py takes time to import
 
         return RedisStore(url, retention=retention)
     if str(directory).startswith(_SCHEMES):

@@ -6,5 +6,5 @@ import time
 
 
 def monotonic() -> float:
-    """Return seconds; unlike `time.monotonic`, it goes on where a program's tests stop the time."""
+    """Return seconds by a clock that a program's tests do not stop, unlike `time.monotonic`."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)

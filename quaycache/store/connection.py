@@ -1,4 +1,4 @@
-"""Connections to the database that are ours and not diskcache's: they trust nothing in it."""
+"""Connections to a database that may be hostile. diskcache has its own connection."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
     from quaycache.store.layout import Found, Layout
 
 BUSY_SECONDS: Final = 1.0
-"""How long a reader waits for whoever has the database locked."""
+"""Seconds that a reader waits for a lock on the database."""
 
 WRITE_BUSY_SECONDS: Final = 3.0
-"""How long a writer does: of a dozen processes that start together, each has its turn."""
+"""Seconds that a writer waits; a dozen processes that start together need less."""
 
-_CAREFULLY: Final = (
+_HARDENING: Final = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
     "PRAGMA mmap_size = 0",
 )
 
-# A query is to end, whatever is in the database: after so long, looked at every so many steps. It
-# is the processor's time: a slow disk or a busy machine is not to blame on the file. A query that
-# reads everything takes a second for a gigabyte; it is given ten.
+# Every query must end, whatever the database contains. The limit is processor time, because a slow
+# disk or a busy machine does not mean that the file is damaged. To read a whole gigabyte takes one
+# or two seconds of the ten that it may take. SQLite checks the limit every so many steps.
 _QUERY_SECONDS: Final = 3.0
 _BYTES_PER_SECOND: Final = 2**30 / 10
 _STEPS: Final = 20_000
 
 
 class Deadline:
-    """Ends a query that takes too long; to be the progress handler of its connection.
+    """Interrupts a query that takes too long, as the progress handler of its connection.
 
     Args:
-        size: bytes of the database.
+        size: the size of the database, in bytes.
     """
 
     def __init__(self, size: int = 0) -> None:
@@ -47,41 +47,41 @@ class Deadline:
         self.start()
 
     def start(self) -> None:
-        """A query begins, in this thread."""
+        """Start the time of a query in this thread."""
         self._end = time.thread_time() + self._seconds
 
     def __call__(self) -> bool:
-        """Whether it is to end."""
+        """Return whether the time is over."""
         return time.thread_time() > self._end
 
 
 def connect_to_read(
     layout: Layout, found: Found, deadline: Deadline
 ) -> tuple[sqlite3.Connection, bool]:
-    """A connection to a database that passed the preflight, and whether it sees later changes.
+    """Return a connection to a checked database, and whether it sees later changes.
 
     Raises:
-        StoreCorruptError: it did not pass.
-        StoreUnavailableError: it cannot be read here and now.
+        StoreCorruptError: If the database does not pass the preflight.
+        StoreUnavailableError: If it cannot be read now.
     """
     if not found.own and found.wal_size is None:
-        # SQLite would make files in another user's directory.
+        # SQLite would create files in another user's directory.
         return _connect(layout, "immutable=1", deadline), False
     try:
         return _connect(layout, "mode=ro", deadline), True
     except StoreUnavailableError:
-        # On a read-only file system SQLite cannot make the -shm that it wants beside a database.
+        # On a read-only file system SQLite cannot create the -shm.
         if found.wal_size:
             raise
         return _connect(layout, "immutable=1", deadline), False
 
 
 def probe_write_lock(layout: Layout) -> None:
-    """Take and release the write lock.
+    """Acquire and release the write lock.
 
     Raises:
-        StoreCorruptError: the database is.
-        StoreUnavailableError: it cannot be written, or somebody has it locked.
+        StoreCorruptError: If the database is damaged.
+        StoreUnavailableError: If it cannot be written, or stays locked.
     """
     with (
         translating_errors(),
@@ -91,17 +91,17 @@ def probe_write_lock(layout: Layout) -> None:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             if "readonly" in str(error) and _is_writable(layout):
-                raise StoreCorruptError("it says of itself that it is read-only") from error
+                raise StoreCorruptError("its header says that it is read-only") from error
             raise
         connection.execute("ROLLBACK")
 
 
 def checkpoint(layout: Layout) -> None:
-    """Bring everything into the database file itself; if nobody else has it open, it is alone then.
+    """Move the log into the database; SQLite then removes the log if nobody else has it open.
 
     Raises:
-        StoreCorruptError: the database is.
-        StoreUnavailableError: it cannot be done.
+        StoreCorruptError: If the database is damaged.
+        StoreUnavailableError: If the log is in use or cannot be moved.
     """
     with translating_errors(), closing(_open(layout, "mode=rw", Deadline())) as connection:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -119,7 +119,7 @@ def translating_errors() -> Iterator[None]:
 
 
 def _is_writable(layout: Layout) -> bool:
-    """Whether the system lets this user write the files."""
+    """Return whether this user may write the files."""
     return all(os.access(path, os.W_OK) for path in (layout.versioned, layout.database))
 
 
@@ -146,11 +146,11 @@ def _open(
         isolation_level=None,
         check_same_thread=False,
     )
-    # Not every text is UTF-8.
+    # Text in a hostile database need not be UTF-8.
     connection.text_factory = bytes
     connection.set_progress_handler(deadline, _STEPS)
     try:
-        for statement in _CAREFULLY:
+        for statement in _HARDENING:
             connection.execute(statement)
     except BaseException:
         connection.close()

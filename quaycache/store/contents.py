@@ -1,4 +1,4 @@
-"""What a store holds, for people: names of entries, globs over them, sums by namespace. Pure."""
+"""The contents of a store for users: names of entries, globs, sums by namespace. Pure."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class NamespaceSum(NamedTuple):
-    """What is stored of one namespace, as one identity sees it.
+    """A summary of what is stored for one namespace and identity.
 
     Attributes:
         identity: ``anon``, or the digest of a token.
-        repositories: in the stored listing; None if there is none.
-        answers: stored ones.
-        present: those of them that say the tag is there.
-        size: bytes of keys and values.
-        oldest, newest: ``checked_at`` of the entries, seconds UTC; None if all are void.
+        repositories: the number of repositories in the stored listing; None without a listing.
+        answers: the number of stored answers.
+        present: the number of answers with a tag.
+        size: the size of keys and values, in bytes.
+        oldest, newest: the range of ``checked_at``, in seconds UTC; None if no entry is valid.
     """
 
     registry: str
@@ -41,25 +41,25 @@ class NamespaceSum(NamedTuple):
 
 
 def entry_name(key: Key) -> str:
-    """``quay.io/kolla/nova-api:v1`` of an answer, ``quay.io/kolla`` of a listing."""
+    """Return ``quay.io/kolla/nova-api:v1`` for an answer, ``quay.io/kolla`` for a listing."""
     name = f"{registry_of(key.scope)}/{key.scope.namespace}"
     return f"{name}/{key.repository}:{key.tag}" if isinstance(key, AnswerKey) else name
 
 
 def registry_of(scope: Scope) -> str:
-    """The registry's name in an image reference."""
+    """Return the registry's name in an image reference."""
     return parse_api_base(scope.api_base).registry
 
 
 def matches(key: Key, glob: str) -> bool:
-    """Whether an entry's name matches, with or without the registry; ``*`` crosses ``/``."""
+    """Return whether an entry's name matches with or without its registry; ``*`` crosses ``/``."""
     name = entry_name(key)
     without_registry = name.removeprefix(f"{registry_of(key.scope)}/")
     return fnmatchcase(name, glob) or fnmatchcase(without_registry, glob)
 
 
 def sum_up(rows: Iterable[Row]) -> list[NamespaceSum]:
-    """The sums of the rows, in the order of their keys."""
+    """Return a summary for each namespace and identity, in the order of the keys."""
     by_scope: dict[Scope, list[Row]] = {}
     for row in rows:
         by_scope.setdefault(row.key.scope, []).append(row)
@@ -69,14 +69,14 @@ def sum_up(rows: Iterable[Row]) -> list[NamespaceSum]:
 def keeps(
     rows: Iterable[Row], policy: Policy, now: Moment, *, strict: bool
 ) -> Callable[[Row], bool]:
-    """Which rows a prune keeps: those inside retention, with times that can be true.
+    """Return a predicate for the rows that a prune keeps: valid ones within the retention.
 
     Args:
-        rows: everything stored.
-        policy: its retention counts, and with `strict` its ``max_age``.
-        now: the local clock is enough.
-        strict: drop, too, present answers past ``max_age`` and the answers of repositories that a
-            newer listing of their namespace does not show.
+        rows: all rows of the store.
+        policy: the policy with the retention and, for `strict`, the ``max_age``.
+        now: the current time; the local clock suffices.
+        strict: whether to drop present answers past ``max_age`` as well, and the answers of
+            repositories that a newer listing of their namespace does not contain.
     """
     listings = {row.key.scope: row.entry for row in rows if isinstance(row.entry, StoredListing)}
 

@@ -1,4 +1,4 @@
-"""Making a store: its directory, and a database that is there complete or not at all."""
+"""Creating a directory and its database. A database appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ANOTHER_WON: Final = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 def make_directory(layout: Layout) -> None:
-    """Make the user's directory if it is missing, and mark a new or empty one as a cache.
+    """Create the user's directory if it is missing; mark a new or empty one as a cache.
 
     Raises:
-        OSError: it cannot be made, or is none.
+        OSError: If it cannot be created, or is not a directory.
     """
     try:
         os.makedirs(layout.directory, 0o700)
@@ -39,11 +39,11 @@ def make_directory(layout: Layout) -> None:
 
 
 def create(layout: Layout) -> None:
-    """Make the database, unless another process does so first. The lock is held, shared.
+    """Create the database, unless another process does so first. The caller holds the lock.
 
     Raises:
-        StoreUnavailableError: it cannot be made.
-        OSError: so, too.
+        StoreUnavailableError: If it cannot be written.
+        OSError: If a file cannot be created.
     """
     built = build(layout, ())
     try:
@@ -55,13 +55,13 @@ def create(layout: Layout) -> None:
 
 
 def build(layout: Layout, rows: Iterable[tuple[str, bytes]]) -> str:
-    """Build a database with these rows; the path of the directory that holds it and nothing else.
+    """Build a database with these rows; return the path of a directory with nothing else in it.
 
     Raises:
-        StoreUnavailableError: it cannot be made.
-        OSError: so, too.
+        StoreUnavailableError: If it cannot be written.
+        OSError: If a file cannot be created.
     """
-    # diskcache takes some time to import, and a run that only reads does without it.
+    # diskcache takes time to import, and most runs only read.
     from quaycache.store.writer import Writer
 
     path = layout.new_build()
@@ -82,7 +82,7 @@ def build(layout: Layout, rows: Iterable[tuple[str, bytes]]) -> str:
 
 
 def _new_file(path: str) -> int:
-    """A new file's descriptor; its mode does not depend on the umask."""
+    """Return the descriptor of a new file with mode 0600, whatever the umask is."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.fchmod(descriptor, 0o600)
     return descriptor

@@ -169,7 +169,7 @@ class DiskStore:
     def describe(self) -> Description:
         """As `Store.describe`."""
         return Description(
-            size=size_of(self._layout.ours()),
+            size=size_of(self._layout.existing()),
             quarantines=len(self._layout.quarantines()),
         )
 

@@ -1,9 +1,9 @@
-"""Stored values <-> bytes. Pure, and the border that a poisoned cache does not cross.
+"""Encoding and decoding of entries. Pure; a poisoned cache gets no further than this module.
 
-An entry is a header of a checksum over its key and all that follows it, ``checked_at`` and
-``stored_at``, then its content: of an answer, a record of fixed fields, because thousands of them
-are read at the start of a run; of a listing, one JSON object. Whatever is not exactly that, within
-bounds, is no entry: the question is asked again.
+An entry is a header and its content. The header holds a checksum over the key and all that follows,
+then ``checked_at`` and ``stored_at``. The content of an answer is a record of fixed fields, because
+a run reads thousands of them at its start; that of a listing is one JSON object. Anything else is
+not a valid entry, and the question is asked again.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ from quaycache.store.keys import AnswerKey, Key, encode_key
 Entry = StoredAnswer | StoredListing
 
 MAX_LISTING: Final = 8 * 1024 * 1024
-"""Bytes of an encoded listing: 150,000 repositories with names of ordinary length."""
+"""The largest encoded listing, in bytes: 150,000 repositories with names of ordinary length."""
 
 _CHECKSUM: Final = Struct(">I")
 _HEADER: Final = Struct(">Idd")
-# Start, end (before the epoch: none), digest.
+# Start, end (-1 if there is none), digest.
 _SHA256: Final = Struct(">Iddqq32s")
 _SHA512: Final = Struct(">Iddqq64s")
 _NO_END: Final = -1
 
 HEADER_SIZE: Final = _HEADER.size
-"""Bytes at the start of every entry; `peek_stored_at` needs no more."""
+"""The size of an entry's header, in bytes."""
 
 _LAYOUTS: Final = {layout.size: layout for layout in (_HEADER, _SHA256, _SHA512)}
 
 MAX_ANSWER: Final = max(_LAYOUTS)
-"""Bytes of an encoded answer."""
+"""The largest encoded answer, in bytes."""
 
-# What a named tuple's own constructor does, without the call of a Python function.
+# A named tuple's constructor calls this from a Python function, which takes longer.
 _new: Final = tuple.__new__
 
-# What names look like that need no closer look; `is_repository` takes some time.
+# Most names look like this; calling `is_repository` for each takes time.
 _PLAIN_NAMES: Final = lazy_pattern(r"[a-z0-9_-]{1,200}(?:\n[a-z0-9_-]{1,200})*", re.ASCII)
 
 
 def encode_entry(key: str, entry: Entry) -> bytes:
-    """The bytes of an entry under its key.
+    """Return the bytes of an entry under its key.
 
     Raises:
-        ValueError: it is too large to be read back.
+        ValueError: If the entry is too large to be read back.
     """
     if isinstance(entry, StoredListing):
         rows = {
@@ -80,7 +80,7 @@ def encode_entry(key: str, entry: Entry) -> bytes:
 
 
 def decode_entry(key: Key, value: bytes) -> Entry | None:
-    """The answer or the listing in an entry's bytes; None if they are none."""
+    """Return the answer or listing in an entry's bytes; None if they are invalid."""
     text = encode_key(key)
     if isinstance(key, AnswerKey):
         return decode_answer(text, key.tag, value)
@@ -88,7 +88,7 @@ def decode_entry(key: Key, value: bytes) -> Entry | None:
 
 
 def decode_answer(key: str, tag: str, value: bytes) -> StoredAnswer | None:
-    """The answer for `tag` in an entry's bytes; None if they are none."""
+    """Return the answer for `tag` in an entry's bytes; None if they are invalid."""
     layout = _LAYOUTS.get(len(value))
     if layout is None:
         return None
@@ -108,7 +108,7 @@ def decode_answer(key: str, tag: str, value: bytes) -> StoredAnswer | None:
 
 
 def decode_listing(key: str, value: bytes) -> StoredListing | None:
-    """The listing in an entry's bytes; None if they are none."""
+    """Return the listing in an entry's bytes; None if they are invalid."""
     times = _times(key, value)
     if times is None:
         return None
@@ -132,13 +132,13 @@ def decode_listing(key: str, value: bytes) -> StoredListing | None:
 
 
 def decode_checked_at(key: str, value: bytes) -> float | None:
-    """The ``checked_at`` of an entry's bytes, not looked at any closer; None if they are none."""
+    """Return the ``checked_at`` of an entry's bytes; None if header or checksum are invalid."""
     times = _times(key, value)
     return None if times is None else times[0]
 
 
 def peek_stored_at(header: bytes) -> float:
-    """The ``stored_at`` of an entry's header, believed without a look at the rest."""
+    """Return the ``stored_at`` of an entry's header without any check."""
     stored_at: float = _HEADER.unpack(header)[2]
     return stored_at
 
@@ -149,7 +149,7 @@ def _are_plain(names: Collection[str]) -> bool:
 
 
 def _times(key: str, value: bytes) -> tuple[float, float] | None:
-    """``checked_at`` and ``stored_at``, if they can be and the checksum is right."""
+    """Return ``checked_at`` and ``stored_at``; None if they or the checksum are invalid."""
     if not _HEADER.size <= len(value) <= MAX_LISTING:
         return None
     checksum, checked_at, stored_at = _HEADER.unpack_from(value)

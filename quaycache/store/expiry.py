@@ -1,4 +1,4 @@
-"""Drops what was stored longer ago than the retention, a slice of the rows at a time."""
+"""Dropping entries that are past the retention, one slice of the rows at a time."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from quaycache.store.plans import Changes
 if TYPE_CHECKING:
     from quaycache.store.reader import Reader
 
-# Ten rows are looked at for each that is written, so that what is too old gets less and less; a
-# hundred writes take longer than a look at a thousand rows.
+# Ten rows are checked for each row that is written, so that old entries disappear faster than new
+# ones come. Checking a thousand rows takes less time than writing a hundred.
 _WRITES_PER_SLICE: Final = 100
 _SLICE: Final = 1000
 
 
 class Expiry:
-    """Plans what to drop. A database of up to a slice is looked at as a whole.
+    """Plans what to drop. One slice covers a small database.
 
-    In a larger one each session begins somewhere else: short runs, too, get everywhere in time.
+    In a large one each session starts at a random row, so that short runs cover everything in time.
 
     Args:
-        retention: seconds.
+        retention: seconds after which an entry is dropped.
     """
 
     def __init__(self, retention: float) -> None:
@@ -32,15 +32,15 @@ class Expiry:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time for the next slice; it is before the first write."""
+        """Whether the next slice is due; the first one is due before the first write."""
         return self._writes >= _WRITES_PER_SLICE
 
     def count(self, writes: int) -> None:
-        """Note that so many rows were written."""
+        """Count the rows that were written."""
         self._writes += writes
 
     def plan(self, reader: Reader) -> Changes:
-        """Return what to drop of the next slice."""
+        """Return the old entries of the next slice as rows to drop."""
         self._writes = 0
         if self._after is None:
             self._after = reader.random_place(_SLICE)

@@ -1,4 +1,4 @@
-"""Failing open: a store in trouble never fails a run, and is tried again after a while."""
+"""Failing open: a failing store never fails a run, and is tried again after a pause."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _INSTANCES: Final[WeakSet[FailOpen]] = WeakSet()
 
 
 class State(enum.IntEnum):
-    """What a store is used for; the higher, the more."""
+    """How far a store is used; a higher state allows more."""
 
     CLOSED = 0
     OFF = 1
@@ -39,9 +39,9 @@ _CONSEQUENCES: Final = {
 
 
 class FailOpen:
-    """Runs the commands of a store, and replaces those that fail. Thread-safe.
+    """Runs the commands of a store, and replaces the results of those that fail. Thread-safe.
 
-    A store runs everything that touches its files or its server through one of these::
+    A store runs each command on its files or server through an instance of this class::
 
         def load_answer(self, key):
             return self._fail_open.read(lambda: self._query(key), None)
@@ -49,21 +49,21 @@ class FailOpen:
         def merge(self, entries, *, latest):
             self._fail_open.write(lambda: self._merge(entries, latest), None)
 
-    A command raises if it fails, after it has put its files or connections in order. Then the run
-    gets what an empty store would have returned, and the store is left alone: `State.OFF`, or
-    `State.READ_ONLY` if it can still be read. After a pause one command is let through. If it
-    succeeds, the store is used as before; if not, the next pause is twice as long. The first pause
-    is 30 seconds, so that a short run waits for a broken store only once; the longest is ten
-    minutes. A store is as good as new after it has worked for that long.
+    A command that fails cleans up its files or connections, then raises. The run gets the result of
+    an empty store, and the store is not used for a while: `State.OFF`, or `State.READ_ONLY` if it
+    can still be read. After a pause, one command is let through. If it succeeds, the store is used
+    as before; otherwise the next pause is twice as long. The first pause is 30 seconds, so that a
+    short run waits for a broken store only once; the longest is ten minutes. A store that has
+    worked for ten minutes starts with the first pause again.
 
-    The first trouble in a store's life is logged as a warning. What follows repeats it in most
-    cases, and is logged as information, as is the end of the trouble.
+    The first failure of a store is logged as a warning. Later failures, which mostly repeat the
+    first, and recoveries are logged as information.
 
     Args:
         name: the store's name in log lines.
-        reason: returns the text of an exception; the text holds no secret.
-        refuses_only_writes: returns whether a store can still be read after a write has raised this
-            exception.
+        reason: a function that returns the text of an exception, without secrets.
+        refuses_only_writes: a function that returns whether the store can still be read after a
+            write has raised this exception.
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class FailOpen:
 
     @property
     def may_write(self) -> bool:
-        """Whether `write` would run a command now."""
+        """Whether `write` would run a command at this moment."""
         with self._lock:
             return self._admits(State.OPEN)
 
     def read(self, command: Callable[[], T], otherwise: T) -> T:
-        """Return what `command` returns; `otherwise` if it fails or the store is left alone."""
+        """Return what `command` returns; `otherwise` if it fails or the store is not in use."""
         return self._run(command, otherwise, State.READ_ONLY)
 
     def write(self, command: Callable[[], T], otherwise: T) -> T:
@@ -113,7 +113,7 @@ class FailOpen:
             self._state = State.CLOSED
 
     def warn(self, text: str) -> None:
-        """Log a warning; if there was one before, log information."""
+        """Log a warning if it is the first one, else information."""
         with self._lock:
             warned, self._warned = self._warned, True
         if warned:
@@ -131,7 +131,7 @@ class FailOpen:
             if not self._admits(needed):
                 return otherwise
             if on_trial:
-                # The other threads do not wait for a store that may still be in trouble.
+                # Other threads must not wait for a store that may still be failing.
                 self._retry_at = monotonic() + self._pause
         try:
             result = command()
@@ -159,7 +159,7 @@ class FailOpen:
             elif is_new:
                 self._pause = _FIRST_PAUSE
             self._retry_at = now + self._pause
-            # Other threads may have found more trouble in the meantime.
+            # A command of another thread may have failed worse in the meantime.
             self._state = state if on_trial else min(before, state)
             is_worse = self._state < before
         if is_worse:
@@ -173,7 +173,7 @@ class FailOpen:
         self.inform("it works again")
 
     def _reset_after_fork(self) -> None:
-        # Another thread of the parent may have held it.
+        # A thread of the parent may have held the lock.
         self._lock = threading.Lock()
 
 

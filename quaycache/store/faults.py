@@ -1,4 +1,4 @@
-"""What can be wrong with the files of a store, and which of SQLite's errors says what."""
+"""The errors of a store's files, and how SQLite's errors map to them."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from quaycache.names import printable
 
 
 class StoreCorruptError(Exception):
-    """The files are damaged, or none of ours: they are to be put aside."""
+    """The files are damaged, or not quaycache's: they must be quarantined."""
 
 
 class StoreUnavailableError(Exception):
-    """The files may be in order, but cannot be used here and now."""
+    """The files cannot be used now; they may be in order."""
 
 
 class StoreInUseError(StoreUnavailableError):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
 
 class LockUnavailableError(StoreUnavailableError):
-    """There is no lock to be had: a read-only file system, or another user's directory."""
+    """The lock file is missing and cannot be created, or may not be opened."""
 
 
-# What SQLite and Python raise without saying that the file is to blame.
+# None of these means that the file is damaged.
 _UNAVAILABLE: Final = (sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 
 
 def classify_error(
     error: sqlite3.Error | UnicodeError | OSError,
 ) -> StoreCorruptError | StoreUnavailableError:
-    """What an error says of the files."""
+    """Return what an error means for the files."""
     if isinstance(error, OSError):
         return StoreUnavailableError(error.strerror or type(error).__name__)
     if isinstance(error, UnicodeError):
-        # SQLite's message quotes the file.
-        return StoreCorruptError("its schema is not even text")
+        # The message quotes the file, so it is not repeated.
+        return StoreCorruptError("its schema is not text")
     text = printable(str(error))
     if text == "interrupted":
-        # By our own deadline, and nothing else.
-        return StoreCorruptError("to read it takes too long")
+        # Only the deadline of `connection` interrupts a query.
+        return StoreCorruptError("reading it takes too long")
     if not isinstance(error, _UNAVAILABLE) or text.startswith("unsupported file format"):
         return StoreCorruptError(text)
     return StoreUnavailableError(text)

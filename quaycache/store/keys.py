@@ -1,8 +1,8 @@
-"""What an entry is stored under. Pure.
+"""The keys of entries. Pure.
 
 A key is text: schema version, API base, identity, namespace, tag and repository, in this order, so
-that one prefix holds everything that one resolve wants to know. A namespace's listing has neither
-tag nor repository. The separator is in none of the parts: their grammars leave it out.
+that one prefix covers everything that one resolve reads. The key of a listing has neither tag nor
+repository. No part contains the separator, because the grammars of the parts exclude it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Scope(NamedTuple):
     """Whose view of which namespace.
 
     Attributes:
-        api_base: normalised, as text.
-        identity: what `identity_of` returns.
+        api_base: the normalised API base, as text.
+        identity: the result of `identity_of`.
     """
 
     api_base: str
@@ -38,13 +38,13 @@ class Scope(NamedTuple):
 
 
 class ListingKey(NamedTuple):
-    """Of a namespace's listing."""
+    """The key of a namespace's listing."""
 
     scope: Scope
 
 
 class AnswerKey(NamedTuple):
-    """Of the answer for one tag of one repository."""
+    """The key of the answer for one tag of one repository."""
 
     scope: Scope
     tag: str
@@ -55,7 +55,7 @@ Key = ListingKey | AnswerKey
 
 
 def identity_of(token: str | None) -> str:
-    """Who asks: ``anon``, or a digest from which the token cannot be had back."""
+    """Return ``anon``, or a one-way hash of the token."""
     if token is None:
         return ANONYMOUS
     import hashlib  # OpenSSL: most runs are anonymous, and start without it
@@ -64,24 +64,24 @@ def identity_of(token: str | None) -> str:
 
 
 def namespace_prefix(scope: Scope) -> str:
-    """What every key of a scope begins with, and no other."""
+    """Return the prefix of all keys of a scope, and of no others."""
     return _SEPARATOR.join((SCHEMA_VERSION, *scope, ""))
 
 
 def answers_prefix(scope: Scope, tag: str) -> str:
-    """What the key of every answer for one tag begins with; the repository follows."""
+    """Return the prefix of the keys of all answers for one tag; the repository follows it."""
     return f"{namespace_prefix(scope)}{tag}{_SEPARATOR}"
 
 
 def encode_key(key: Key) -> str:
-    """The text of a key; ASCII."""
+    """Return the text of a key, which is ASCII."""
     if isinstance(key, ListingKey):
         return answers_prefix(key.scope, "")
     return answers_prefix(key.scope, key.tag) + key.repository
 
 
 def decode_key(text: str) -> Key | None:
-    """The key that a text is of; None if it is of none, or of another schema version."""
+    """Return the key of a text; None if it is invalid, or of another schema version."""
     parts = text.split(_SEPARATOR) if len(text) <= _MAX_KEY_LENGTH else []
     if len(parts) != 6 or parts[0] != SCHEMA_VERSION:
         return None
@@ -99,7 +99,7 @@ def decode_key(text: str) -> Key | None:
 
 @lru_cache(maxsize=16)
 def _is_api_base(text: str) -> bool:
-    """Whether it is one, in the form in which it is stored."""
+    """Return whether a text is a normalised API base."""
     try:
         return str(parse_api_base(text)) == text
     except SettingsError:

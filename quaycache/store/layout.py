@@ -1,4 +1,4 @@
-"""Which files a store on disk consists of, and whether what lies there can be them."""
+"""The files of a directory, and a check of their kind, owner and size."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _BUILD = lazy_pattern(rf"{_VERSIONED}\.new-[0-9a-f]{{16}}")
 
 
 MAX_SIZE: Final = 2**30
-"""Bytes of a database that a run uses: it reads all of them, to know that they are in order.
+"""The largest database that a run uses, in bytes. A run checks all of its pages first.
 
-They hold millions of answers. A larger one is to be pruned first, which takes its time.
+Millions of answers fit. A larger database must be pruned, which may take longer.
 """
 
 MAX_WRITTEN_SIZE: Final = MAX_SIZE // 4 * 3
-"""Bytes to which a database grows. The rest is for its log."""
+"""The size at which a database is full, in bytes; the rest is left for its log."""
 
 
 class Layout(NamedTuple):
-    """The paths of a store.
+    """The paths of a store's files.
 
     Attributes:
-        directory: the user's, absolute; what is in it and not ours is left alone.
+        directory: the absolute path of the user's directory, which may hold other files as well.
     """
 
     directory: str
 
     @property
     def versioned(self) -> str:
-        """The directory of the database: ours alone."""
+        """The directory of the database, which belongs to quaycache alone."""
         return os.path.join(self.directory, _VERSIONED)
 
     @property
@@ -58,30 +58,30 @@ class Layout(NamedTuple):
 
     @property
     def tag(self) -> str:
-        """What tells backup programs that this is a cache."""
+        """The file that tells backup programs that this is a cache."""
         return os.path.join(self.directory, "CACHEDIR.TAG")
 
     def new_build(self) -> str:
-        """A path at which to build a database."""
+        """Return a new path to build a database at."""
         return f"{self.versioned}.new-{os.urandom(8).hex()}"
 
     def new_quarantine(self, stamp: str) -> str:
-        """A path to put a database aside at, the newest of those with this time stamp."""
+        """Return a new path for a quarantine; it is the last one with this time stamp."""
         number = max((taken for when, taken, _ in self._quarantined() if when == stamp), default=0)
         return f"{self.versioned}.broken-{stamp}-{number + 1}"
 
     def builds(self) -> list[str]:
-        """Where databases are being built, or were when somebody was killed."""
+        """Return the databases that are being built, or were when their process was killed."""
         return [
             os.path.join(self.directory, name) for name in self._names() if _BUILD.fullmatch(name)
         ]
 
     def quarantines(self) -> list[str]:
-        """What was put aside, oldest first."""
+        """Return the quarantines, the oldest first."""
         return [os.path.join(self.directory, name) for _, _, name in self._quarantined()]
 
-    def tag_is_ours(self) -> bool:
-        """Whether ``CACHEDIR.TAG`` is the one that we write."""
+    def has_own_tag(self) -> bool:
+        """Return whether ``CACHEDIR.TAG`` is the one that quaycache writes."""
         try:
             descriptor = os.open(self.tag, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
@@ -95,15 +95,15 @@ class Layout(NamedTuple):
         finally:
             os.close(descriptor)
 
-    def ours(self) -> list[str]:
-        """Everything of ours that exists, the lock file last."""
+    def existing(self) -> list[str]:
+        """Return all of quaycache's files and directories that exist, the lock file last."""
         paths = [self.versioned, *self.quarantines(), *self.builds()]
-        if self.tag_is_ours():
+        if self.has_own_tag():
             paths.append(self.tag)
         return [path for path in (*paths, self.lock) if os.path.lexists(path)]
 
     def _quarantined(self) -> list[tuple[str, int, str]]:
-        """Time stamp, number and name of what was put aside, in their order."""
+        """Return time stamp, number and name of each quarantine, sorted."""
         matches = map(_QUARANTINE.fullmatch, self._names())
         return sorted((match[1], int(match[2]), match[0]) for match in matches if match)
 
@@ -115,13 +115,13 @@ class Layout(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A database that may be one of ours.
+    """A database that may be quaycache's.
 
     Attributes:
         identity: device and inode of the file.
-        own: whether everything belongs to this user.
-        size: bytes of the database and its ``-wal``.
-        wal_size: bytes of the ``-wal``; None if there is none.
+        own: whether all files belong to this user.
+        size: the size of the database and its ``-wal``, in bytes.
+        wal_size: the size of the ``-wal``, in bytes; None if it is missing.
     """
 
     identity: tuple[int, int]
@@ -131,25 +131,25 @@ class Found(NamedTuple):
 
 
 def examine(layout: Layout) -> Found | None:
-    """Look at what lies there without opening anything; None if nothing does.
+    """Return what is in the directory without opening a file; None if there is no database.
 
-    Not even the database: closing it would take SQLite's locks on it from this process.
+    Closing a descriptor of the database would release the locks that SQLite holds in this process.
 
     Raises:
-        StoreCorruptError: it is not what we put there.
-        OSError: it cannot be looked at.
+        StoreCorruptError: If the files are not of the kind that quaycache creates.
+        OSError: If the directory cannot be accessed.
     """
     try:
         directory = os.lstat(layout.versioned)
     except FileNotFoundError:
         return None
     if not stat.S_ISDIR(directory.st_mode):
-        raise StoreCorruptError("it is no directory")
+        raise StoreCorruptError("it is not a directory")
     database = _regular(layout.database)
     if database is None:
         raise StoreCorruptError(f"it has no {DATABASE_NAME}")
     wal, shm = _regular(f"{layout.database}-wal"), _regular(f"{layout.database}-shm")
-    # We never write one. A planted one is replayed, and can have SQLite delete a file it names.
+    # quaycache never creates one. SQLite would replay it, and delete a file that it names.
     if os.path.lexists(f"{layout.database}-journal"):
         raise StoreCorruptError("it has a foreign journal")
     files = [entry for entry in (directory, database, wal, shm) if entry is not None]
@@ -162,7 +162,7 @@ def examine(layout: Layout) -> Found | None:
 
 
 def identity_at(path: str) -> tuple[int, int] | None:
-    """Return device and inode of the file at a path; None if there is none."""
+    """Return device and inode of the file at a path; None if it is missing."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -171,11 +171,11 @@ def identity_at(path: str) -> tuple[int, int] | None:
 
 
 def _regular(path: str) -> os.stat_result | None:
-    """The status of a file that is a file, and at this path alone; None if it is missing."""
+    """Return the status of a regular file with one link; None if it is missing."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        raise StoreCorruptError(f"{os.path.basename(path)} in it is a link, or no file")
+        raise StoreCorruptError(f"{os.path.basename(path)} in it is a link, or not a file")
     return status

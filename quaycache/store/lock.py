@@ -1,4 +1,4 @@
-"""The lock of a store on disk: shared while its files are open, exclusive to move them."""
+"""The lock of a directory: shared while its files are open, exclusive for moving them."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ _HELD: Final = (errno.EWOULDBLOCK, errno.EAGAIN)
 
 _LOCKS: Final[WeakSet[StoreLock]] = WeakSet()
 
-# What the process that has forked this one held in the middle of something.
+# The locks that were held when this process was forked.
 _HELD_AT_FORK: Final[set[str]] = set()
 
 
 class StoreLock:
     """An advisory lock that ends with its process. Not thread-safe.
 
-    It belongs to the process that took it: one that is forked while it is held lets go of it, and
-    never gets it. SQLite may be in use under the lock, and does not survive a fork: it would take
-    its parent's locks on the database for its own.
+    A process that is forked while the lock is held closes its copy, and cannot acquire the lock
+    again: its parent was using the database, which SQLite does not support across a fork.
     """
 
     def __init__(self, path: str) -> None:
@@ -44,20 +43,20 @@ class StoreLock:
         self.release()
 
     def acquire(self, *, exclusive: bool, create: bool = True) -> None:
-        """Take it, waiting a second at most.
+        """Acquire the lock; wait for at most a second.
 
         Args:
-            exclusive: alone, or shared with others.
-            create: whether the lock file may be made.
+            exclusive: whether to hold the lock alone or share it.
+            create: whether a missing lock file is created.
 
         Raises:
-            StoreInUseError: somebody else holds it.
-            LockUnavailableError: there is no lock file, and none can be made.
-            StoreUnavailableError: what lies there is no lock file.
+            StoreInUseError: If another process holds the lock.
+            LockUnavailableError: If the lock file cannot be created or opened.
+            StoreUnavailableError: If the lock file is invalid, or was held at a fork.
         """
         if self._path in _HELD_AT_FORK:
             raise StoreUnavailableError("it was in use when this process was forked")
-        # Attempts are counted, since a program's tests may have stopped the clock.
+        # Attempts are counted, because a program's tests may have stopped the clock.
         for attempt in range(_ATTEMPTS):
             if attempt:
                 time.sleep(_PAUSE)
@@ -70,11 +69,11 @@ class StoreLock:
         raise StoreInUseError("in use by another process")
 
     def is_held(self) -> bool:
-        """Whether it is held, and others would see that: nobody has removed the lock file."""
+        """Return whether the lock is held and its file is still the one that others open."""
         return self._descriptor is not None and self._is_at_path(self._descriptor)
 
     def release(self) -> None:
-        """Let go of it; harmless when it is not held."""
+        """Release the lock; do nothing if it is not held."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -82,18 +81,18 @@ class StoreLock:
     def _reset_after_fork(self) -> None:
         if self._descriptor is not None:
             _HELD_AT_FORK.add(self._path)
-            # The lock is the parent's, until it has closed its own descriptor.
+            # Closing this copy does not release the lock for the parent.
             self.release()
 
     def _open(self, *, create: bool) -> int | None:
-        """The lock file; None if it just came or went."""
+        """Return a descriptor; None if the lock file was created or removed just now."""
         try:
             return self._checked(os.open(self._path, os.O_RDWR | _FLAGS))
         except FileNotFoundError:
             return self._create(create=create)
         except OSError as error:
             if error.errno not in _NOT_WRITABLE:
-                raise StoreUnavailableError("its lock file is none") from error
+                raise StoreUnavailableError("its lock file is invalid") from error
         try:
             return self._checked(os.open(self._path, os.O_RDONLY | _FLAGS))
         except OSError as error:
@@ -115,10 +114,10 @@ class StoreLock:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return descriptor
         os.close(descriptor)
-        raise StoreUnavailableError("its lock file is none")
+        raise StoreUnavailableError("its lock file is invalid")
 
     def _lock(self, descriptor: int, operation: int) -> bool:
-        """Lock it if it is free and still the lock file; else close it."""
+        """Lock the file and return True; if it is in use or was removed, close it."""
         try:
             fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
         except OSError as error:
@@ -126,7 +125,7 @@ class StoreLock:
             if error.errno not in _HELD:
                 raise LockUnavailableError(error.strerror) from error
             return False
-        # A clean in another process may just have removed this file: the lock is on the next one.
+        # Another process may have removed the file just now, and others lock the next one.
         if not self._is_at_path(descriptor):
             os.close(descriptor)
             return False

@@ -1,4 +1,4 @@
-"""What a transaction does, given what is stored. Pure, but for what it reads."""
+"""Plan what a transaction changes. Pure, except that plans read the database."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Changes(NamedTuple):
-    """What one transaction does.
+    """The changes of one transaction.
 
     Attributes:
         put: keys and their new values.
-        drop: keys.
+        drop: the keys to remove.
     """
 
     put: Iterable[tuple[str, bytes]] = ()
@@ -27,7 +27,7 @@ class Changes(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """An entry on its way to the database."""
+    """An entry with its key and value as they are stored."""
 
     entry: Entry
     key: str
@@ -35,7 +35,7 @@ class Encoded(NamedTuple):
 
 
 def encode(entries: Mapping[Key, Entry]) -> dict[Key, Encoded]:
-    """The entries as they are stored, without those that are too large."""
+    """Return the entries as they are stored, without those that are too large."""
     encoded: dict[Key, Encoded] = {}
     for key, entry in entries.items():
         text = encode_key(key)
@@ -47,7 +47,7 @@ def encode(entries: Mapping[Key, Entry]) -> dict[Key, Encoded]:
 
 
 def merge(reader: Reader, entries: Mapping[Key, Encoded], latest: float) -> Changes:
-    """As `Store.merge`: the newer wins, and of two of one time the one that comes."""
+    """Plan `Store.merge`: keep the newer entry; if both are of one time, keep the new one."""
     stored = reader.times(entries)
     return Changes(
         put=[
@@ -59,7 +59,7 @@ def merge(reader: Reader, entries: Mapping[Key, Encoded], latest: float) -> Chan
 
 
 def remove(reader: Reader, keys: Mapping[Key, float]) -> Changes:
-    """As `Store.remove`: what is no entry is removed as well."""
+    """Plan `Store.remove`; anything that is not a valid entry is removed as well."""
     stored = reader.times(keys)
     return Changes(
         drop=[
@@ -71,5 +71,5 @@ def remove(reader: Reader, keys: Mapping[Key, float]) -> Changes:
 
 
 def keep_listed(reader: Reader, scope: Scope, listed: Collection[str], until: float) -> Changes:
-    """As `Store.keep_listed`."""
+    """Plan `Store.keep_listed`."""
     return remove(reader, dict.fromkeys(reader.unlisted_keys(scope, listed), until))

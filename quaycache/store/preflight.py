@@ -1,7 +1,7 @@
-"""Whether a database is exactly one that diskcache makes for us; nothing else is read or written.
+"""Check that a database is exactly as diskcache creates it, before anything is read or written.
 
-A cache travels between machines and branches, and whoever can write it must not be able to do more
-than empty it. SQLite runs what a schema says, and diskcache what a settings table says.
+A cache travels between machines and branches. An untrusted party that can write it must not be able
+to do more than empty it, and SQLite executes schemas, and diskcache obeys its settings table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SETTINGS: Final[dict[str, int | str]] = {
     "disk_min_file_size": 2**40,
     "disk_pickle_protocol": 0,
 }
-"""What diskcache is told, and what it then keeps in its settings table."""
+"""The settings that diskcache is given, and keeps in its settings table."""
 
 _COUNTERS: Final = frozenset({"count", "size", "hits", "misses"})
 
@@ -98,20 +98,20 @@ SCHEMA: Final = frozenset(
         ),
     }
 )
-"""Type, name, table and text of everything in the schema."""
+"""Type, name, table and SQL of everything in the schema."""
 
 _MAX_TEXT: Final = 1000
 
 
 def preflight(connection: sqlite3.Connection) -> None:
-    """Check a database's schema and settings, then its structure. Its text comes as bytes.
+    """Check a database's schema and settings, then that each page is used exactly once.
 
-    The structure is that of its pages: they are there once each. A few forged ones could hold
-    rows without end, or a key of a gigabyte.
+    A few forged pages could otherwise hold endless rows, or a key of a gigabyte. The connection
+    must return text as bytes.
 
     Raises:
-        StoreCorruptError: it is not one of ours.
-        sqlite3.Error: it cannot be read.
+        StoreCorruptError: If the database is not quaycache's.
+        sqlite3.Error: If it cannot be read.
     """
     if connection.execute("PRAGMA encoding").fetchone() != (b"UTF-8",):
         raise StoreCorruptError("its encoding is foreign")

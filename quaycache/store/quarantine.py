@@ -1,4 +1,4 @@
-"""A damaged or foreign database is moved aside by one rename, and a few are kept."""
+"""Quarantines: a damaged or foreign database is renamed, and the last few are kept."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ KEPT: Final = 3
 
 
 @contextmanager
-def alone(layout: Layout) -> Iterator[None]:
+def locked_exclusively(layout: Layout) -> Iterator[None]:
     """Hold the lock exclusively.
 
     Raises:
-        StoreUnavailableError: it cannot be had.
+        StoreUnavailableError: If it cannot be acquired.
     """
     lock = StoreLock(layout.lock)
     lock.acquire(exclusive=True)
@@ -36,26 +36,27 @@ def alone(layout: Layout) -> Iterator[None]:
 
 
 def quarantine(layout: Layout, identity: tuple[int, int] | None = None) -> str | None:
-    """Put the database aside; where it is now, or None if another process has done so already.
+    """Rename the database; return its new path, or None if it is no longer there or not damaged.
 
     Args:
-        identity: of the database that a query found to be damaged; None if it did not open.
+        layout: the paths of the files.
+        identity: the database that a query found to be damaged; None if it could not be opened.
 
     Raises:
-        StoreUnavailableError: it must not, or cannot, be moved.
-        OSError: so, too.
+        StoreUnavailableError: If it is in use, or belongs to another user.
+        OSError: If it cannot be renamed.
     """
-    with alone(layout):
-        return quarantine_alone(layout, identity)
+    with locked_exclusively(layout):
+        return quarantine_locked(layout, identity)
 
 
-def quarantine_alone(layout: Layout, identity: tuple[int, int] | None = None) -> str | None:
-    """As `quarantine`, and the lock is held exclusively already."""
+def quarantine_locked(layout: Layout, identity: tuple[int, int] | None = None) -> str | None:
+    """Do the same as `quarantine`; the caller holds the lock exclusively."""
     if not _is_damaged(layout, identity):
         return None
     path = layout.new_quarantine(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
     os.rename(layout.versioned, path)
-    # Not by its name: a planted one may claim to be of the year 9999.
+    # Names are not trusted: a forged one may be of the year 9999.
     others = [other for other in layout.quarantines() if other != path]
     for old in others[: 1 - KEPT]:
         with suppress(OSError):
@@ -64,7 +65,7 @@ def quarantine_alone(layout: Layout, identity: tuple[int, int] | None = None) ->
 
 
 def _is_damaged(layout: Layout, identity: tuple[int, int] | None) -> bool:
-    """Look again, now that nobody else can move it."""
+    """Check again under the lock."""
     try:
         if os.lstat(layout.versioned).st_uid != os.geteuid():
             raise StoreUnavailableError("it is damaged, and belongs to another user")

@@ -1,6 +1,6 @@
-"""Reads the database, by plain SQLite: what diskcache reads, it unpickles.
+"""Reading the database with plain SQLite; diskcache must not, because it unpickles values.
 
-Only rows of the one shape that we write are looked at, and each must prove itself by its checksum.
+Only rows of the one shape that quaycache writes are read, and each must pass its checksum.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The plus keeps SQLite from the index of times, by which it would look at everything.
+# The plus keeps SQLite from using the index of times, which would make it read all rows.
 _OF_OUR_SHAPE: Final = (
     "raw = 1 AND mode = 1 AND filename IS NULL AND +expire_time IS NULL"
     " AND typeof(key) = 'text' AND typeof(value) = 'blob' AND length(value) <= ?"
@@ -64,10 +64,10 @@ _KEYS: Final = "SELECT key FROM Cache WHERE key >= ? AND key < ? AND raw = 1"
 _FIRST_SLICE: Final = 0
 
 START: Final = f"{SCHEMA_VERSION}|".encode("ascii")
-"""No key comes before it."""
+"""The text before the first key."""
 
 _END: Final = f"{SCHEMA_VERSION}}}"
-# What most names look like; `is_repository` takes some time, and there are thousands.
+# Most names look like this; calling `is_repository` for thousands of names takes time.
 _PLAIN: Final = lazy_pattern(r"[a-z0-9_-]{1,200}")
 
 _PAGE_SIZE: Final = 256
@@ -75,12 +75,12 @@ _REMEMBERED: Final = 8
 
 
 class _Loaded(NamedTuple):
-    """A load, to be repeated for less.
+    """The result of a load, so that the next one decodes only what has changed.
 
     Attributes:
-        version: of the data.
-        values: of every row that says something, by repository.
-        answers: what they say.
+        version: SQLite's ``data_version``.
+        values: the values of all valid rows, by repository.
+        answers: the decoded values.
     """
 
     version: int | None
@@ -89,7 +89,7 @@ class _Loaded(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A row with the bytes that it was decoded from."""
+    """A row with its key and value as they are stored."""
 
     row: Row
     key: str
@@ -97,7 +97,7 @@ class Stored(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Some rows, and after which key the next page begins; None if this is behind the last."""
+    """Some rows, and the key after which the next page begins; None after the last page."""
 
     rows: list[Stored]
     after: bytes | None
@@ -110,8 +110,8 @@ class Reader:
     `StoreUnavailableError` if it cannot be read at the moment.
 
     Attributes:
-        found: the files, as they were when they were opened.
-        live: whether it sees what is written after it was opened.
+        found: the files as they were when the reader was opened.
+        live: whether the reader sees later changes.
     """
 
     def __init__(self, layout: Layout, found: Found) -> None:
@@ -123,34 +123,34 @@ class Reader:
         self._listings: dict[Scope, tuple[bytes, StoredListing | None]] = {}
 
     def check(self) -> None:
-        """Check schema and settings once more."""
+        """Check schema, settings and pages again."""
         with self._query():
             preflight(self._connection)
 
     def answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
-        """As `Store.load_answers`."""
+        """Return every answer for one tag, by repository."""
         with self._query():
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
             loaded = self._loaded.pop((scope, tag), _Loaded(None, {}, {}))
             if loaded.version != version:
                 loaded = self._load(answers_prefix(scope, tag), tag, version, loaded)
             self._loaded[scope, tag] = loaded
-            _forget_the_first(self._loaded)
+            _drop_the_oldest(self._loaded)
             return loaded.answers.copy()
 
     def answer(self, key: AnswerKey) -> StoredAnswer | None:
-        """As `Store.load_answer`."""
+        """Return one answer; None if it is not stored."""
         text = encode_key(key)
         value = self._value(text, MAX_ANSWER)
         return None if value is None else decode_answer(text, key.tag, value)
 
     def some_answers(self, keys: Iterable[AnswerKey]) -> dict[str, StoredAnswer]:
-        """Those that there are, by repository."""
+        """Return those answers that are stored, by repository."""
         found = ((key.repository, self.answer(key)) for key in keys)
         return {repository: answer for repository, answer in found if answer is not None}
 
     def listing(self, scope: Scope) -> StoredListing | None:
-        """As `Store.load_listing`."""
+        """Return the listing of a namespace; None if it is not stored."""
         text = encode_key(ListingKey(scope))
         value = self._value(text, MAX_LISTING)
         if value is None:
@@ -159,11 +159,11 @@ class Reader:
         if before != value:
             listing = decode_listing(text, value)
         self._listings[scope] = value, listing
-        _forget_the_first(self._listings)
+        _drop_the_oldest(self._listings)
         return listing
 
     def times(self, keys: Iterable[Key]) -> dict[Key, float]:
-        """The ``checked_at`` of what is stored under these keys."""
+        """Return the ``checked_at`` of the valid entries under these keys."""
         times: dict[Key, float] = {}
         for key in keys:
             text = encode_key(key)
@@ -174,7 +174,7 @@ class Reader:
         return times
 
     def unlisted_keys(self, scope: Scope, listed: Collection[str]) -> list[AnswerKey]:
-        """The keys of repositories that are not in `listed`, for every tag."""
+        """Return the keys of repositories that are not in `listed`, for every tag."""
         known = {name.encode() for name in listed}
         with self._query():
             names = [
@@ -186,7 +186,7 @@ class Reader:
         return [key for key in keys if isinstance(key, AnswerKey)]
 
     def page(self, after: bytes) -> Page:
-        """Some rows of ours, in the order of the keys, from the one after `after`."""
+        """Return the next rows after a key, in the order of the keys."""
         rows: list[tuple[bytes, bytes]] = []
         size = 0
         with self._query():
@@ -201,28 +201,28 @@ class Reader:
         return Page(found, rows[-1][0] if rows else None)
 
     def pages(self) -> Iterator[list[Stored]]:
-        """Every row of ours, in the order of the keys."""
+        """Yield all rows in the order of their keys, page by page."""
         after: bytes | None = START
         while after is not None:
             rows, after = self.page(after)
             yield rows
 
     def random_place(self, size: int) -> int:
-        """Return where a slice of this size may begin; the start if it holds all rows."""
+        """Return a random start for a slice; the first row if one slice covers all rows."""
         with self._query():
             (last,) = self._connection.execute("SELECT max(rowid) FROM Cache").fetchone()
         if last is None or last <= size:
             return _FIRST_SLICE
-        # As often before the first row as to reach it as often as the others.
+        # Some starts lie before the first row, so that a slice covers it as often as any other.
         return int.from_bytes(os.urandom(8), "big") % int(last + size) - size
 
     def stored_before(self, moment: float, after: int, size: int) -> tuple[list[str], int]:
-        """Return the keys in a slice of what was stored earlier, and where the next slice begins.
+        """Return the keys of old entries in a slice, and the start of the next slice.
 
         Args:
-            moment: seconds UTC.
-            after: where the slice begins.
-            size: the number of rows to look at.
+            moment: the time before which an entry is old, in seconds UTC.
+            after: the start of the slice.
+            size: the number of rows in the slice.
         """
         keys: list[str] = []
         rows = length = 0
@@ -238,12 +238,12 @@ class Reader:
         return keys, after if rows == size else _FIRST_SLICE
 
     def count(self) -> int:
-        """How many rows there are, of ours or not."""
+        """Return the number of all rows, valid or not."""
         with self._query():
             return int(self._connection.execute("SELECT count(*) FROM Cache").fetchone()[0])
 
     def close(self) -> None:
-        """Close the connection; harmless when it is closed."""
+        """Close the connection; do nothing if it is closed."""
         with self._lock:
             self._connection.close()
 
@@ -278,17 +278,17 @@ class Reader:
 
 
 def _range(prefix: str) -> tuple[str, str]:
-    """The least text that begins so, and the least after all that do."""
+    """Return the bounds of all texts with a prefix: the first, and the first one after them."""
     return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
-def _forget_the_first(remembered: dict[T, Any]) -> None:
+def _drop_the_oldest(remembered: dict[T, Any]) -> None:
     if len(remembered) > _REMEMBERED:
         del remembered[next(iter(remembered))]
 
 
 def _stored(name: bytes, value: bytes) -> Stored | None:
-    """A row; None if its key is none."""
+    """Return a row; None if its key is invalid."""
     text = name.decode("ascii", "replace")
     key = decode_key(text)
     if key is None:

@@ -1,6 +1,6 @@
-"""Removing and measuring what is ours; links are never followed.
+"""Removing and measuring files; links are never followed.
 
-Whoever could write the directory may have nested others deeper than a path or a call stack reaches.
+A hostile directory may be nested deeper than a path or a call stack can be.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove(path: str) -> None:
-    """Remove a file, a link or a whole directory; harmless when there is none.
+    """Remove a file, a link or a whole directory; do nothing if it does not exist.
 
     Raises:
-        OSError: it cannot be removed.
+        OSError: If it cannot be removed.
     """
     try:
         mode = os.lstat(path).st_mode
@@ -31,7 +31,7 @@ def remove(path: str) -> None:
 
 
 def size_of(paths: Iterable[str]) -> int:
-    """Bytes of the files at and under these paths; what cannot be looked at counts nothing."""
+    """Return the size of the files at and under these paths, in bytes; skip unreadable ones."""
     size = 0
     waiting = list(paths)
     while waiting:
@@ -48,7 +48,7 @@ def size_of(paths: Iterable[str]) -> int:
 
 
 def _empty(path: str) -> None:
-    """Empty a directory. Those in it are moved up before they are emptied: nothing gets deep."""
+    """Empty a directory. Sub-directories are moved up before they are emptied."""
     top = os.open(path, _DIRECTORY)
     try:
         while found := _entries(top):
@@ -63,7 +63,7 @@ def _empty(path: str) -> None:
 
 
 def _move_up(name: str, top: int) -> None:
-    """Move what is in a directory into the one above, under names that are free."""
+    """Move the contents of a directory into the one above, under unused names."""
     inner = os.open(name, _DIRECTORY, dir_fd=top)
     try:
         for entry in _entries(inner):

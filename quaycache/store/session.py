@@ -1,4 +1,4 @@
-"""The files of a store while they are open: the shared lock, a reader, and once needed a writer."""
+"""The open files of a directory: the shared lock, a reader, and a writer once it is needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Session:
     """Open files.
 
     Attributes:
-        reader: open until the session is closed.
+        reader: the reader, which is open until the session is closed.
     """
 
     def __init__(
@@ -36,32 +36,32 @@ class Session:
         self._writer: Writer | None = None
 
     def write(self, plan: Callable[[Reader], Changes]) -> None:
-        """Carry out what `plan` says of what is stored, in one transaction.
+        """Make the changes that `plan` returns, in one transaction.
 
         Raises:
-            StoreCorruptError: the database is.
-            StoreUnavailableError: it cannot be written here and now.
-            OSError: so, too.
+            StoreCorruptError: If the database is damaged.
+            StoreUnavailableError: If it cannot be written now.
+            OSError: If a file cannot be read or written.
         """
         if self._writer is None:
             self._writer = self._open_writer()
         try:
             if self._expiry.is_due:
-                # First of all, since it makes room.
+                # This comes first because it makes room.
                 self._writer.apply(lambda: self._expiry.plan(self.reader))
             self._expiry.count(self._writer.apply(lambda: plan(self.reader)))
         except BaseException:
-            # An interrupt may have left a transaction open, and the database locked.
+            # An interrupt may have left a transaction open, which locks the database.
             self._close_writer()
             raise
 
     @property
     def is_writable(self) -> bool:
-        """Whether the files were found to be this user's, and not read-only."""
+        """Whether the files belonged to this user and were not read-only when they were opened."""
         return self.reader.found.own and self._locked and self.reader.live
 
     def is_current(self) -> bool:
-        """Whether the open files are still those in the directory."""
+        """Return whether the open files are still those in the directory."""
         if self._locked and not self._lock.is_held():
             return False
         return identity_at(self._layout.database) == self.reader.found.identity
@@ -69,7 +69,7 @@ class Session:
     def close(self) -> None:
         """Close everything, then release the lock."""
         try:
-            # The connection that is closed last tidies up, which a reader's cannot.
+            # The connection that is closed last empties the log, and a reader cannot write.
             self.reader.close()
             self._close_writer()
         finally:
@@ -88,7 +88,7 @@ class Session:
         found = examine(self._layout)
         if found is None or found.identity != self.reader.found.identity:
             raise StoreUnavailableError("it was replaced while it was open")
-        # It takes some time to import, and a run that only reads does without it.
+        # diskcache takes time to import, and most runs only read.
         from quaycache.store.writer import Writer
 
         self.reader.check()
@@ -99,21 +99,20 @@ class Session:
 def open_session(
     layout: Layout, retention: float, *, to_create: bool, any_size: bool
 ) -> Session | None:
-    """Open the files; None if there are none, and none are to be created.
+    """Open the files; return None if they do not exist and are not to be created.
 
     Args:
         layout: the paths of the files.
-        retention: seconds after which what is stored may be dropped.
-        to_create: whether to create the files if they are missing.
-        any_size: whether to open files that are too large for a run, because to check them takes
-            too long.
+        retention: seconds after which an entry may be dropped.
+        to_create: whether to create missing files.
+        any_size: whether to open files that take too long to check during a run.
 
     Raises:
-        StoreCorruptError: they are.
-        StoreUnavailableError: they cannot be opened here and now.
-        OSError: so, too.
+        StoreCorruptError: If the files are damaged.
+        StoreUnavailableError: If they cannot be opened now.
+        OSError: If they cannot be accessed.
     """
-    # Before a lock file is made: who reads what is not there leaves no trace.
+    # Reading must not create files, not even a lock file.
     found = examine(layout)
     if found is None:
         if not to_create:
@@ -140,7 +139,7 @@ def open_session(
 
 
 def _lock_shared(lock: StoreLock, found: Found | None) -> bool:
-    """Whether the lock could be had; to read what cannot be written, none is needed."""
+    """Return whether the lock was acquired; files that cannot be written are read without it."""
     try:
         lock.acquire(exclusive=False, create=found is None or found.own)
     except LockUnavailableError:
@@ -159,5 +158,5 @@ def _found_or_created(layout: Layout, *, to_create: bool) -> Found | None:
     create(layout)
     found = examine(layout)
     if found is None:
-        raise StoreCorruptError("it vanished")
+        raise StoreCorruptError("it disappeared")
     return found

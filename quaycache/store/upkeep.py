@@ -1,4 +1,4 @@
-"""What tidies a store: nobody else has it open meanwhile."""
+"""Maintenance of a directory, under the exclusive lock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from quaycache.store.faults import StoreCorruptError, StoreUnavailableError
 from quaycache.store.layout import DATABASE_NAME, Layout, examine
 from quaycache.store.lock import StoreLock
 from quaycache.store.protocol import Pruned, Row
-from quaycache.store.quarantine import alone, quarantine_alone
+from quaycache.store.quarantine import locked_exclusively, quarantine_locked
 from quaycache.store.reader import Reader
 from quaycache.store.removal import remove, size_of
 
@@ -23,44 +23,44 @@ if TYPE_CHECKING:
 
 
 def expired(layout: Layout, quarantined_before: float) -> list[str]:
-    """What was put aside before then, seconds UTC."""
-    return [path for path in layout.quarantines() if _put_aside_at(path) < quarantined_before]
+    """Return the quarantines from before a time, in seconds UTC."""
+    return [path for path in layout.quarantines() if _quarantined_at(path) < quarantined_before]
 
 
 def prune(layout: Layout, keep: Callable[[Row], bool], quarantined_before: float) -> Pruned:
-    """As `Store.prune`.
+    """Do the work of `Store.prune`.
 
     Raises:
-        StoreUnavailableError: it is in use, or may not be written.
-        OSError: it cannot be written.
+        StoreUnavailableError: If the store is in use or belongs to another user.
+        OSError: If a file cannot be written or removed.
     """
-    if not layout.ours():
+    if not layout.existing():
         return Pruned(0, 0, 0)
-    with alone(layout):
-        size = size_of(layout.ours())
+    with locked_exclusively(layout):
+        size = size_of(layout.existing())
         rows = _rewrite_or_quarantine(layout, keep)
         old = expired(layout, quarantined_before)
         for path in (*old, *layout.builds()):
             remove(path)
-        return Pruned(rows, len(old), max(0, size - size_of(layout.ours())))
+        return Pruned(rows, len(old), max(0, size - size_of(layout.existing())))
 
 
 def clean(layout: Layout) -> int:
-    """As `Store.clean`.
+    """Do the work of `Store.clean`.
 
     Raises:
-        StoreUnavailableError: it is in use, or may not be written.
-        OSError: it cannot be removed.
+        StoreUnavailableError: If the store is in use.
+        OSError: If a file cannot be removed.
     """
-    size = size_of(layout.ours())
-    if not layout.ours():
+    size = size_of(layout.existing())
+    if not layout.existing():
         return 0
     lock = StoreLock(layout.lock)
     if _is_file_or_missing(layout.lock):
         lock.acquire(exclusive=True)
     try:
-        # The lock file goes last: until then nobody can make anything new.
-        for path in layout.ours():
+        # The lock file is removed last: until then no other process can create files.
+        for path in layout.existing():
             remove(path)
     finally:
         lock.release()
@@ -68,18 +68,18 @@ def clean(layout: Layout) -> int:
 
 
 def _rewrite_or_quarantine(layout: Layout, keep: Callable[[Row], bool]) -> int:
-    """The number of rows dropped."""
+    """Return the number of dropped rows."""
     found = None
     try:
         found = examine(layout)
         return 0 if found is None else _rewrite(layout, found, keep)
     except StoreCorruptError:
-        quarantine_alone(layout, None if found is None else found.identity)
+        quarantine_locked(layout, None if found is None else found.identity)
         return 0
 
 
 def _rewrite(layout: Layout, found: Found, keep: Callable[[Row], bool]) -> int:
-    """Replace the database by one with the rows to keep; the number of rows dropped."""
+    """Replace the database by one with the rows to keep; return the number of dropped rows."""
     if not found.own:
         raise StoreUnavailableError("it belongs to another user")
     kept = 0
@@ -99,7 +99,7 @@ def _rewrite(layout: Layout, found: Found, keep: Callable[[Row], bool]) -> int:
     finally:
         reader.close()
     try:
-        # A log that were left would be replayed onto the new database.
+        # SQLite would replay a remaining log onto the new database.
         checkpoint(layout)
         if os.path.lexists(f"{layout.database}-wal"):
             raise StoreUnavailableError("it is in use")
@@ -112,16 +112,16 @@ def _rewrite(layout: Layout, found: Found, keep: Callable[[Row], bool]) -> int:
     return before - kept
 
 
-def _put_aside_at(path: str) -> float:
+def _quarantined_at(path: str) -> float:
     stamp = path.rsplit(".broken-", 1)[1].rsplit("-", 1)[0]
     try:
         moment = timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
     except ValueError:
         moment = 0
-    # Nobody was there at the 99th of a month, nor in the year 9999: it is none of ours.
+    # An impossible or future time stamp is forged; such a quarantine counts as old.
     return moment if moment <= time.time() else 0
 
 
 def _is_file_or_missing(path: str) -> bool:
-    """Whether somebody may hold the lock: a link, say, was never a lock of ours."""
+    """Return whether a process may hold the lock; a link, for example, is never a lock file."""
     return not os.path.lexists(path) or (os.path.isfile(path) and not os.path.islink(path))

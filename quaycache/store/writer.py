@@ -1,7 +1,7 @@
-"""Writes the database, by diskcache: this is the one module that imports it.
+"""Writing the database with diskcache; no other module imports it.
 
-diskcache is told nothing by the file: it opens only what passed the preflight, reads no value, and
-makes and removes no file beside the database.
+diskcache obeys no file: it opens only a database that passed the preflight, reads no value, and
+creates and removes no file beside the database.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ _PAUSE: Final = 0.005
 
 
 class _InlineDisk(diskcache.Disk):  # type: ignore[misc]  # untyped base
-    """Takes text as keys and bytes as values, into the database itself, and gives nothing back."""
+    """Stores text keys and bytes values inside the database, and reads nothing."""
 
     def put(self, key: object) -> tuple[str, bool]:
         if type(key) is not str:
-            raise TypeError("a key is text")
+            raise TypeError("a key must be text")
         return key, True
 
     def store(self, value: object, read: bool, key: object = None) -> tuple[Any, ...]:
         del read, key
         if type(value) is not bytes:
-            raise TypeError("a value is bytes")
+            raise TypeError("a value must be bytes")
         return 0, diskcache.core.MODE_RAW, None, sqlite3.Binary(value)
 
     def get(self, key: object, raw: object) -> NoReturn:
-        raise NotImplementedError("nothing is read by diskcache")
+        raise NotImplementedError("diskcache must not read")
 
     def fetch(self, mode: object, filename: object, value: object, read: object) -> NoReturn:
-        raise NotImplementedError("nothing is read by diskcache")
+        raise NotImplementedError("diskcache must not read")
 
     def filename(self, key: object = None, value: object = None) -> NoReturn:
-        raise NotImplementedError("nothing is stored in files")
+        raise NotImplementedError("values are stored in the database only")
 
     def remove(self, file_path: object) -> None:
-        """Nothing: what names a file here is no row of ours."""
+        """Do nothing: quaycache's rows name no files, and others are hostile."""
 
 
 class _Cache(diskcache.Cache):  # type: ignore[misc]  # untyped base
-    """A cache with one connection for all threads: diskcache would open one for each.
+    """A cache with one connection for all threads, of which one at a time uses it.
 
-    It could close that of the calling thread only. The user has its threads take turns.
+    diskcache opens a connection for each thread, and only that thread could close it.
     """
 
     def __init__(self, directory: str) -> None:
@@ -73,7 +73,7 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # untyped base
             raise
 
     def limit(self, size: int) -> None:
-        """Have the database grow to so many bytes at most; it is full then."""
+        """Set the size at which the database is full, in bytes."""
         (page_size,) = self.connection.execute("PRAGMA page_size").fetchone()
         self.connection.execute(f"PRAGMA max_page_count = {size // page_size}")
 
@@ -83,7 +83,7 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # untyped base
 
     @property
     def _sql_retry(self) -> Callable[..., Any]:
-        """Runs a statement, and again if the database is locked; diskcache would for a minute."""
+        """Return a function that runs a statement; diskcache's own would retry for a minute."""
         return self._run
 
     def _run(self, statement: str, *arguments: object) -> Any:
@@ -103,11 +103,11 @@ class Writer:
     Args:
         directory: the directory of a database that passed the preflight, or of an empty file
             ``cache.db``.
-        max_size: bytes to which the database may grow.
+        max_size: the size at which the database is full, in bytes; None if there is no limit.
 
     Raises:
-        StoreCorruptError: the database is.
-        StoreUnavailableError: it cannot be written here and now.
+        StoreCorruptError: If the database is damaged.
+        StoreUnavailableError: If it cannot be written now.
     """
 
     def __init__(self, directory: str, *, max_size: int | None = None) -> None:
@@ -119,14 +119,13 @@ class Writer:
                 self._cache.limit(max_size)
 
     def apply(self, plan: Callable[[], Changes]) -> int:
-        """Carry out in one transaction what `plan` says, called while the database is locked.
+        """Make the changes that `plan` returns in one transaction; return the number of rows put.
 
-        Returns:
-            The number of rows that were put.
+        `plan` is called while the database is locked for writing.
 
         Raises:
-            StoreCorruptError: the database is.
-            StoreUnavailableError: it cannot be written here and now.
+            StoreCorruptError: If the database is damaged.
+            StoreUnavailableError: If it cannot be written now.
         """
         with translating_errors():
             try:
@@ -135,7 +134,7 @@ class Writer:
                 raise StoreUnavailableError("database is locked") from error
 
     def close(self) -> None:
-        """Close the connection; what was not committed is rolled back."""
+        """Close the connection and roll back an open transaction."""
         with translating_errors():
             self._cache.connection.close()
 
