@@ -1,4 +1,4 @@
-"""The places where a store can be."""
+"""Directories and servers for the tests of stores."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from tests.store.samples import disk_store, warnings
 
 
 class Place(NamedTuple):
-    """Where any number of stores share what they keep.
+    """A location that any number of stores share.
 
     Attributes:
-        words: a directory and a URL, one of them empty; as arguments of a process.
+        words: a directory and a URL, one of them empty, as arguments of a process.
     """
 
     words: tuple[str, str]
 
     def open(self) -> Store:
-        """One store more; the caller closes it."""
+        """Open another store; the caller closes it."""
         directory, url = self.words
         return RedisStore(url, retention=FOR_EVER) if url else disk_store(directory)
 
 
 @pytest.fixture(params=["directory", "server"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Both kinds of it."""
+    """A directory, then a server."""
     if request.param == "directory":
         return Place((str(tmp_path / "cache"), ""))
     return Place(("", request.getfixturevalue("redis_url")))
@@ -39,7 +39,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 @pytest.fixture
 def store(place: Place, caplog: pytest.LogCaptureFixture) -> Iterator[Store]:
-    """A store that has nothing to complain about."""
+    """A store; the test fails if it logs a warning."""
     store = place.open()
     yield store
     store.close()

@@ -23,7 +23,7 @@ from quaycache.store.protocol import Store
 SCOPE = Scope("https://quay.io/api/v1", "anon", "kolla")
 NOW = 1_795_000_000.0
 LATEST = NOW + 1_000_000.0
-# The samples' times stand still, and the day will come when they are old.
+# The times of the samples are fixed, so they must never be too old.
 FOR_EVER = 1e9
 DIGEST = "sha256:" + "a" * 64
 LISTING_KEY = ListingKey(SCOPE)
@@ -65,7 +65,7 @@ def merge(store: Store, entries: Mapping[Key, Entry], latest: float = LATEST) ->
 
 
 def disk_store(directory: str | Path) -> DiskStore:
-    """A store that the samples are never too old for."""
+    """Return a store for which the samples are never too old."""
     return DiskStore(directory, retention=FOR_EVER)
 
 
@@ -83,7 +83,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @contextmanager
 def process(script: str, *arguments: object) -> Iterator[str]:
-    """Runs Python beside the test until the body ends; gives the first line that it prints."""
+    """Run a Python script while the body runs; yield the first line that it prints."""
     child = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -100,12 +100,12 @@ def process(script: str, *arguments: object) -> Iterator[str]:
 
 
 def finished(script: str, *arguments: object) -> str:
-    """What a Python script prints."""
+    """Return what a Python script prints."""
     return output(script, *arguments)[0]
 
 
 def output(script: str, *arguments: object) -> tuple[str, str]:
-    """What a Python script prints, and what it logs."""
+    """Return what a Python script writes to stdout and stderr."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
         capture_output=True,
@@ -117,7 +117,7 @@ def output(script: str, *arguments: object) -> tuple[str, str]:
 
 
 class Clock:
-    """The clock of every back-off, moved by hand."""
+    """The clock of all back-offs, which the test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""What every `Store` promises while nobody means it harm."""
+"""The contract of every `Store`, with trusted contents."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_it_is_a_store(store: Store) -> None:
     assert list(store.rows()) == []
 
 
-def test_what_is_stored_is_found(store: Store) -> None:
+def test_stored_entries_are_found(store: Store) -> None:
     merge(store, {key(): present(), key("nova-compute"): absent(), LISTING_KEY: listing()})
     assert store.load_answers(SCOPE, "v1") == {"nova-api": present(), "nova-compute": absent()}
     assert store.load_answer(key()) == present()
@@ -77,7 +77,7 @@ def test_another_process_finds_it(store: Store, place: Place) -> None:
     assert list(store.load_answers(SCOPE, "v1")) == ["a", "b"]
 
 
-def test_two_stores_of_one_process_find_what_the_other_stores(store: Store, place: Place) -> None:
+def test_two_stores_of_one_process_see_each_others_entries(store: Store, place: Place) -> None:
     other = place.open()
     for number, writer in enumerate((store, other, store)):
         merge(writer, {key(f"r{number}"): absent()})
@@ -87,13 +87,13 @@ def test_two_stores_of_one_process_find_what_the_other_stores(store: Store, plac
     other.close()
 
 
-def test_a_load_is_the_callers_own(store: Store) -> None:
+def test_a_caller_may_change_a_loaded_dict(store: Store) -> None:
     merge(store, {key(): absent()})
     store.load_answers(SCOPE, "v1").clear()
     assert store.load_answers(SCOPE, "v1") == {"nova-api": absent()}
 
 
-def test_a_changed_answer_is_loaded_anew(store: Store) -> None:
+def test_a_changed_answer_is_loaded_again(store: Store) -> None:
     merge(store, {key(): absent(), key("glance"): absent()})
     store.load_answers(SCOPE, "v1")
     merge(store, {key(): present(NOW + 1)})
@@ -101,7 +101,7 @@ def test_a_changed_answer_is_loaded_anew(store: Store) -> None:
     assert store.load_answers(SCOPE, "v1") == {"nova-api": present(NOW + 1)}
 
 
-def test_many_tags_are_loaded_in_turns(store: Store) -> None:
+def test_many_tags_are_loaded_again_and_again(store: Store) -> None:
     tags = [f"v{number}" for number in range(20)]
     merge(store, {key(tag=tag): present(tag=tag) for tag in tags})
     for tag in tags * 2:
@@ -117,7 +117,7 @@ def test_many_tags_are_loaded_in_turns(store: Store) -> None:
         (NOW + 2, NOW, NOW + 1, NOW),
     ],
 )
-def test_of_two_the_newer_is_kept_unless_its_time_cannot_be(
+def test_the_newer_entry_is_kept_unless_its_time_is_impossible(
     store: Store, stored: float, comes: float, latest: float, kept: float
 ) -> None:
     merge(store, {key(): present(stored), LISTING_KEY: listing(stored)})
@@ -127,20 +127,20 @@ def test_of_two_the_newer_is_kept_unless_its_time_cannot_be(
     assert kept_listing == listing(kept)
 
 
-def test_of_one_time_what_comes_is_kept(store: Store) -> None:
+def test_a_new_entry_of_the_same_time_is_kept(store: Store) -> None:
     merge(store, {key(): present()})
     merge(store, {key(): absent()})
     assert store.load_answer(key()) == absent()
 
 
-def test_a_removal_spares_what_is_newer(store: Store) -> None:
+def test_a_removal_keeps_newer_entries(store: Store) -> None:
     merge(store, {key("old"): absent(), key("new"): absent(NOW + 1), LISTING_KEY: listing()})
     store.remove({key("old"): NOW, key("new"): NOW, key("none"): NOW, LISTING_KEY: NOW})
     assert store.load_answers(SCOPE, "v1") == {"new": absent(NOW + 1)}
     assert store.load_listing(SCOPE) is None
 
 
-def test_what_is_not_listed_is_removed_for_every_tag(store: Store) -> None:
+def test_unlisted_repositories_are_removed_for_every_tag(store: Store) -> None:
     elsewhere = SCOPE._replace(namespace="kolla2")
     spared: list[Key] = [
         key("glance"),
@@ -192,7 +192,7 @@ def test_rows_come_in_the_order_of_their_keys(store: Store) -> None:
     assert all(row.size > 60 for row in rows)
 
 
-def test_after_close_there_is_nothing(store: Store, place: Place) -> None:
+def test_a_closed_store_is_empty(store: Store, place: Place) -> None:
     merge(store, {key(): absent(), LISTING_KEY: listing()})
     store.close()
     store.close()
@@ -209,7 +209,7 @@ def test_after_close_there_is_nothing(store: Store, place: Place) -> None:
     again.close()
 
 
-def test_it_is_closed_by_any_thread(store: Store) -> None:
+def test_any_thread_can_close_it(store: Store) -> None:
     with ThreadPoolExecutor(1) as thread:
         thread.submit(merge, store, {key(): absent()}).result()
     assert store.load_answer(key()) == absent()
@@ -245,7 +245,9 @@ def test_an_interrupted_prune_loses_nothing(store: Store) -> None:
     assert store.load_answer(key()) == absent()
 
 
-def test_what_is_too_large_is_left_out(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_entry_that_is_too_large_is_left_out(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
     large = listing(**{f"{number:0200}": 1 for number in range(MAX_LISTING // 200)})
     store = place.open()
     merge(store, {LISTING_KEY: large, key(): absent()})
@@ -255,7 +257,7 @@ def test_what_is_too_large_is_left_out(place: Place, caplog: pytest.LogCaptureFi
     assert ["too large" in line for line in warnings(caplog)] == [True]
 
 
-def test_other_programs_logging_is_left_alone(store: Store) -> None:
+def test_logging_gets_no_handlers(store: Store) -> None:
     merge(store, {key(): absent()})
     assert logging.getLogger("quaycache.store").handlers == []
 
@@ -269,7 +271,7 @@ def test_many_processes_share_it(store: Store, place: Place) -> None:
     assert len(store.load_answers(SCOPE, "v1")) == 8
 
 
-def test_a_prune_keeps_what_it_is_told_to(store: Store) -> None:
+def test_a_prune_keeps_the_chosen_rows(store: Store) -> None:
     merge(store, {key(f"r{number}"): absent(NOW + number) for number in range(3000)})
     merge(store, {LISTING_KEY: listing()})
     size = store.describe().size

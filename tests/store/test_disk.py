@@ -1,4 +1,4 @@
-"""What a `DiskStore` promises while nobody means it harm."""
+"""The behaviour of a `DiskStore` with trusted contents."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(directory: Path, caplog: pytest.LogCaptureFixture) -> Iterator[DiskStore]:
-    """A store that has nothing to complain about."""
+    """A store; the test fails if it logs a warning."""
     store = disk_store(directory)
     yield store
     store.close()
     assert warnings(caplog) == []
 
 
-def test_reading_makes_nothing(directory: Path) -> None:
+def test_reading_creates_no_files(directory: Path) -> None:
     store = disk_store(directory)
     assert store.load_answers(SCOPE, "v1") == {}
     assert store.load_answer(key()) is None
@@ -108,7 +108,7 @@ def test_close_leaves_one_file_and_no_thread(store: DiskStore, directory: Path) 
     assert threading.active_count() == threads
 
 
-def test_many_processes_make_one_store(store: DiskStore, directory: Path) -> None:
+def test_many_processes_create_one_store(store: DiskStore, directory: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda number: finished(STORE_ONE, directory, f"r{number}"), range(8)))
     assert len(store.load_answers(SCOPE, "v1")) == 8
@@ -160,7 +160,7 @@ def test_a_prune_drops_old_quarantines(store: DiskStore, directory: Path) -> Non
     assert new.exists()
 
 
-def test_clean_removes_what_is_ours_and_nothing_else(store: DiskStore, directory: Path) -> None:
+def test_clean_removes_only_quaycaches_files(store: DiskStore, directory: Path) -> None:
     directory.mkdir()
     foreign = [directory / name for name in ("notes", "quaycache-10", "quaycache-1.new-x")]
     for path in foreign:
@@ -176,7 +176,7 @@ def test_clean_removes_what_is_ours_and_nothing_else(store: DiskStore, directory
 
 
 @pytest.mark.parametrize("tidy", ["prune", "clean"])
-def test_who_tidies_needs_it_alone(store: DiskStore, directory: Path, tidy: str) -> None:
+def test_maintenance_needs_the_exclusive_lock(store: DiskStore, directory: Path, tidy: str) -> None:
     merge(store, {key(): absent()})
 
     def work() -> None:
@@ -194,7 +194,7 @@ def test_who_tidies_needs_it_alone(store: DiskStore, directory: Path, tidy: str)
     assert store.load_answers(SCOPE, "v1") == {}
 
 
-def test_a_cache_directory_is_marked_unless_it_is_somebody_elses(tmp_path: Path) -> None:
+def test_only_a_new_or_empty_directory_is_marked_as_a_cache(tmp_path: Path) -> None:
     used, empty, tagged = tmp_path / "used", tmp_path / "empty", tmp_path / "tagged"
     for path in (used, empty, tagged):
         path.mkdir()
@@ -213,7 +213,7 @@ def test_a_cache_directory_is_marked_unless_it_is_somebody_elses(tmp_path: Path)
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_the_modes_are_ours_whatever_the_umask(
+def test_file_modes_do_not_depend_on_the_umask(
     store: DiskStore, directory: Path, umask: int
 ) -> None:
     before = os.umask(umask)
@@ -240,7 +240,9 @@ def test_the_modes_are_ours_whatever_the_umask(
 @pytest.mark.parametrize(
     "name", ["%41", "a?b=c", "a#b", "~", "~root", "$", "a b", "a\nb", "ä", "\udcff", "'", "a;b"]
 )
-def test_any_name_will_do(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_directory_may_have_any_name(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     store = disk_store(tmp_path / name)
     merge(store, {key(): absent()})
     store.close()
@@ -252,7 +254,7 @@ def test_any_name_will_do(tmp_path: Path, name: str, caplog: pytest.LogCaptureFi
     assert warnings(caplog) == []
 
 
-def test_a_relative_directory_stays_where_it_was(
+def test_a_relative_directory_does_not_follow_a_chdir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -278,12 +280,12 @@ def test_a_path_that_diskcache_would_expand_is_not_written(
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800"])
-def test_no_directory_has_such_a_name(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(SettingsError):
         disk_store(name)
 
 
-def test_the_schema_is_what_diskcache_makes(store: DiskStore, directory: Path) -> None:
+def test_the_expected_schema_is_diskcaches(store: DiskStore, directory: Path) -> None:
     merge(store, {key(): absent()})
     store.close()
     connection = sqlite3.connect(database(directory))
@@ -295,7 +297,7 @@ def test_the_schema_is_what_diskcache_makes(store: DiskStore, directory: Path) -
     assert settings == {**SETTINGS, **counters}
 
 
-def test_scopes_with_a_token_are_apart(store: DiskStore) -> None:
+def test_scopes_with_a_token_are_separate(store: DiskStore) -> None:
     mine = Scope(SCOPE.api_base, "0" * 64, SCOPE.namespace)
     merge(store, {AnswerKey(mine, "v1", "secret"): present()})
     assert store.load_answers(SCOPE, "v1") == {}

@@ -1,4 +1,4 @@
-"""Entries and their bytes: there and back, and nothing else decodes to anything."""
+"""Entries and their bytes: round trips, and invalid bytes."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def sealed(body: str | bytes, name: str = KEY) -> bytes:
 
 
 @given(ANSWERS)
-def test_answers_there_and_back(answer: StoredAnswer) -> None:
+def test_answers_round_trip(answer: StoredAnswer) -> None:
     assert decode_answer(KEY, "v1", encode_entry(KEY, answer)) == answer
 
 
 @given(LISTINGS)
-def test_listings_there_and_back(stored: StoredListing) -> None:
+def test_listings_round_trip(stored: StoredListing) -> None:
     decoded = decode_listing(LISTED, encode_entry(LISTED, stored))
     assert decoded == stored
     assert decoded is not None
@@ -68,24 +68,24 @@ def test_listings_there_and_back(stored: StoredListing) -> None:
 
 
 @given(st.binary())
-def test_no_bytes_are_taken_for_an_entry(value: bytes) -> None:
+def test_random_bytes_are_invalid(value: bytes) -> None:
     assert decode_answer(KEY, "v1", value) is None
     assert decode_listing(LISTED, value) is None
 
 
 @given(st.binary(max_size=15))
-def test_a_right_checksum_alone_is_no_entry(value: bytes) -> None:
+def test_a_right_checksum_alone_is_not_enough(value: bytes) -> None:
     assert decode_answer(KEY, "v1", sealed(value)) is None
     assert decode_checked_at(KEY, sealed(value)) is None
 
 
 @given(st.binary(min_size=16))
-def test_a_right_checksum_and_times_alone_are_no_listing(value: bytes) -> None:
+def test_a_right_checksum_and_times_are_not_enough_for_a_listing(value: bytes) -> None:
     assert decode_listing(LISTED, sealed(value, LISTED)) is None
 
 
 @given(ANSWERS, st.data())
-def test_one_changed_byte_of_an_answer_is_no_entry(
+def test_an_answer_with_a_changed_byte_is_invalid(
     answer: StoredAnswer, data: st.DataObject
 ) -> None:
     value = bytearray(encode_entry(KEY, answer))
@@ -94,7 +94,7 @@ def test_one_changed_byte_of_an_answer_is_no_entry(
 
 
 @given(LISTINGS, st.data())
-def test_one_changed_byte_of_a_listing_is_no_entry(
+def test_a_listing_with_a_changed_byte_is_invalid(
     stored: StoredListing, data: st.DataObject
 ) -> None:
     value = bytearray(encode_entry(LISTED, stored))
@@ -102,18 +102,18 @@ def test_one_changed_byte_of_a_listing_is_no_entry(
     assert decode_listing(LISTED, bytes(value)) is None
 
 
-def test_an_entry_is_no_entry_under_another_key() -> None:
+def test_an_entry_is_invalid_under_another_key() -> None:
     other = encode_key(key("nova-compute"))
     assert decode_answer(other, "v1", encode_entry(KEY, absent())) is None
 
 
-def test_an_answer_is_no_listing_and_a_listing_no_answer() -> None:
+def test_answers_and_listings_are_not_confused() -> None:
     assert decode_listing(KEY, encode_entry(KEY, present())) is None
     assert decode_answer(LISTED, "v1", encode_entry(LISTED, listing())) is None
 
 
 @given(ANSWERS | LISTINGS)
-def test_the_time_of_anything(entry: Entry) -> None:
+def test_the_time_of_any_entry(entry: Entry) -> None:
     assert decode_checked_at(KEY, encode_entry(KEY, entry)) == entry.checked_at
 
 
@@ -124,7 +124,7 @@ def record(
 
 
 @pytest.mark.parametrize("digest", [32, 64])
-def test_what_is_an_answer(digest: int) -> None:
+def test_valid_answers(digest: int) -> None:
     answer = decode_answer(KEY, "v1", sealed(record(digest=digest)))
     assert answer is not None
     assert answer.tag is not None
@@ -155,7 +155,7 @@ def test_what_is_an_answer(digest: int) -> None:
         b'{"checked_at":5,"stored_at":5,"tag":null}',
     ],
 )
-def test_what_is_no_answer(content: bytes) -> None:
+def test_invalid_answers(content: bytes) -> None:
     assert decode_answer(KEY, "v1", sealed(content)) is None
 
 
@@ -179,7 +179,7 @@ def test_what_is_no_answer(content: bytes) -> None:
         {"nova": 1, "": 1},
     ],
 )
-def test_what_is_no_listing(rows: object) -> None:
+def test_invalid_listings(rows: object) -> None:
     assert decode_listing(LISTED, sealed(TIMES_OF_NOW + json.dumps(rows).encode(), LISTED)) is None
 
 
@@ -189,11 +189,11 @@ def test_a_listing_with_a_name_that_is_not_plain() -> None:
     assert stored == StoredListing(rows, NOW, NOW)
 
 
-def test_deep_nesting_is_no_listing() -> None:
+def test_deep_nesting_is_invalid() -> None:
     assert decode_listing(LISTED, sealed(TIMES_OF_NOW + b"[" * 200_000, LISTED)) is None
 
 
-def test_what_is_too_large_is_neither_written_nor_read() -> None:
+def test_an_entry_that_is_too_large_is_neither_written_nor_read() -> None:
     large = listing(**{f"{number:0200}": 1 for number in range(MAX_LISTING // 200)})
     with pytest.raises(ValueError, match="too large"):
         encode_entry(LISTED, large)

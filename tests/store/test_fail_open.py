@@ -1,4 +1,4 @@
-"""A store in trouble: what it is still used for, when it is tried again, and what is logged."""
+"""A failing store: how far it is still used, when it is tried again, and what is logged."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_refused_write_leaves_reading(
 
 
 @pytest.mark.parametrize("trouble", [fails, refuses])
-def test_it_is_used_again_once_it_works(
+def test_a_store_that_works_again_is_used(
     fail_open: FailOpen,
     clock: Clock,
     caplog: pytest.LogCaptureFixture,
@@ -129,7 +129,7 @@ def test_each_pause_is_twice_as_long_up_to_ten_minutes(
     assert lines(caplog) == [(logging.WARNING, "it is full; nothing will be stored")]
 
 
-def test_a_second_trouble_is_no_second_warning(
+def test_only_the_first_failure_is_a_warning(
     fail_open: FailOpen, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     fail_open.write(refuses, "nothing")
@@ -175,7 +175,9 @@ def test_one_command_is_let_through_at_a_time(fail_open: FailOpen, clock: Clock)
     assert fail_open.read(slow, "nothing") == "stored"
 
 
-def test_what_began_before_the_trouble_does_not_end_it(fail_open: FailOpen, clock: Clock) -> None:
+def test_a_command_from_before_the_failure_does_not_end_it(
+    fail_open: FailOpen, clock: Clock
+) -> None:
     def slow() -> str:
         fail_open.read(fails, "nothing")
         return "stored"
@@ -245,7 +247,7 @@ def test_an_interrupt_is_not_swallowed(fail_open: FailOpen) -> None:
     assert fail_open.read(works, "nothing") == "stored"
 
 
-def test_a_forked_process_waits_for_no_thread_of_its_parent() -> None:
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent() -> None:
     script = """
         import os, signal
         from quaycache.store.fail_open import FailOpen

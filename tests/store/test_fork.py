@@ -1,4 +1,4 @@
-"""A process that is forked from one with an open `DiskStore`: neither is in the other's way.
+"""A process that is forked while a `DiskStore` is open, and its parent.
 
 Each scenario is a program of its own: it forks, and the two talk through pipes.
 """
@@ -94,7 +94,9 @@ USES = pytest.mark.parametrize("how", ["read", "write"])
 
 
 @USES
-def test_a_child_does_not_hold_what_its_parent_has_closed(directory: Path, how: str) -> None:
+def test_a_child_does_not_keep_the_lock_that_its_parent_has_released(
+    directory: Path, how: str
+) -> None:
     scenario = """
     if not steps.fork():
         steps.hear()
@@ -110,7 +112,7 @@ def test_a_child_does_not_hold_what_its_parent_has_closed(directory: Path, how: 
 
 
 @USES
-def test_a_child_that_ends_leaves_its_parents_lock_alone(directory: Path, how: str) -> None:
+def test_a_child_that_exits_does_not_release_its_parents_lock(directory: Path, how: str) -> None:
     scenario = """
     use(store, "parent")
     if not steps.fork():
@@ -144,7 +146,7 @@ def test_a_child_holds_its_own_lock(directory: Path) -> None:
 
 
 @USES
-def test_what_both_store_is_kept(directory: Path, how: str) -> None:
+def test_entries_of_both_are_kept(directory: Path, how: str) -> None:
     scenario = """
     if not steps.fork():
         put(store, "child-1")
@@ -171,7 +173,7 @@ def test_what_both_store_is_kept(directory: Path, how: str) -> None:
 
 
 @USES
-def test_a_grandchild_and_a_parent_that_goes(directory: Path, how: str) -> None:
+def test_a_grandchild_outlives_both(directory: Path, how: str) -> None:
     scenario = """
     if not steps.fork():
         if os.fork():
@@ -202,8 +204,8 @@ def test_a_grandchild_and_a_parent_that_goes(directory: Path, how: str) -> None:
 
 
 @USES
-def test_a_fork_in_the_middle_of_something_long(directory: Path, how: str) -> None:
-    """It does not wait for ever, and the child, which cannot use SQLite then, has no cache."""
+def test_a_fork_during_a_long_query(directory: Path, how: str) -> None:
+    """The fork does not wait for ever. The child has no cache: it cannot use SQLite."""
     scenario = """
     disk._FORK_SECONDS = 0.05
     busy, done = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Whatever lies in the directory: no code runs, nothing outside is touched, and the job goes on."""
+"""Hostile directories: no code runs, nothing outside is touched, and the run goes on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to
 
 
 class Bomb:
-    """Unpickled, it leaves a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,7 +54,7 @@ class Bomb:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A cache in good order: one answer and one listing in it, and nothing open."""
+    """A valid, closed cache with one answer and one listing."""
     path = tmp_path / "cache"
     with closing(disk_store(path)) as store:
         store.merge({key(): present(), LISTING_KEY: listing()}, latest=LATEST)
@@ -63,7 +63,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Path]:
-    """A file outside, that nothing may read, change or delete."""
+    """A file outside the cache, which must not be read, changed or deleted."""
     path = tmp_path / "victim" / "file"
     path.parent.mkdir()
     path.write_bytes(b"precious" * 1000)
@@ -79,14 +79,14 @@ def victim(tmp_path: Path) -> Iterator[Path]:
 
 
 def sql(directory: Path, *statements: str, parameters: tuple[object, ...] = ()) -> None:
-    """Change a database as whoever can write its file."""
+    """Change a database with plain SQLite."""
     with closing(sqlite3.connect(database(directory), isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement, parameters)
 
 
 def plant(directory: Path, **columns: object) -> None:
-    """A row of any kind."""
+    """Insert a row with any columns."""
     sql(
         directory,
         f"INSERT OR REPLACE INTO Cache ({', '.join(columns)})"  # noqa: S608 - of constants
@@ -96,7 +96,7 @@ def plant(directory: Path, **columns: object) -> None:
 
 
 def use(directory: Path) -> set[str]:
-    """Everything that a store can do; gives the names that the first load found."""
+    """Use all methods of a store; return the repositories of the first load."""
     with closing(disk_store(directory)) as store:
         found = set(store.load_answers(SCOPE, "v1"))
         store.load_answer(key())
@@ -113,7 +113,7 @@ def use(directory: Path) -> set[str]:
 
 
 def works(directory: Path) -> None:
-    """A store that is opened there now keeps what it is given, in silence."""
+    """Check that a new store keeps what it is given."""
     with closing(disk_store(directory)) as store:
         store.merge({key("works"): absent()}, latest=LATEST)
         assert store.load_answers(SCOPE, "v1")["works"] == absent()
@@ -138,7 +138,7 @@ def test_pickled_values_are_not_unpickled(
     plant(directory, key=bomb, raw=0, mode=1, value=b"")
     assert use(directory) == {"nova-api"}
     with closing(disk_store(directory)) as store:
-        # evil2 was removed, evil3 as well, and the pickled key is no row of ours.
+        # evil2 and evil3 were removed; the row with the pickled key is dropped now.
         assert store.prune(lambda _: True, quarantined_before=0.0).rows == 1
     works(directory)
     assert not trace.exists()
@@ -185,7 +185,7 @@ def test_files_outside_are_neither_read_nor_deleted(
         {"key": encode_key(key("..")).replace("|..", "|a/../b")},
     ],
 )
-def test_rows_of_another_shape_are_not_seen(
+def test_rows_of_another_shape_are_ignored(
     directory: Path, caplog: pytest.LogCaptureFixture, columns: dict[str, object]
 ) -> None:
     text = columns.get("key", encode_key(key("evil")))
@@ -206,7 +206,7 @@ def test_rows_of_another_shape_are_not_seen(
     assert warnings(caplog) == []
 
 
-def test_a_key_that_is_no_text_in_utf8_is_passed_over(
+def test_a_key_that_is_not_utf8_is_ignored(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     prefix = encode_key(key(""))
@@ -224,7 +224,7 @@ def test_a_key_that_is_no_text_in_utf8_is_passed_over(
 @pytest.mark.parametrize(
     "planted", [encode_entry(encode_key(key("other")), absent()), b"\xff" * 99]
 )
-def test_what_is_no_entry_is_overwritten_and_removed(
+def test_an_invalid_entry_is_overwritten_or_removed(
     directory: Path, caplog: pytest.LogCaptureFixture, planted: bytes
 ) -> None:
     for name in ("evil", "evil2", "evil3"):
@@ -240,7 +240,7 @@ def test_what_is_no_entry_is_overwritten_and_removed(
 FOREIGN: dict[str, list[str]] = {
     "a setting that is a method": ["INSERT INTO Settings VALUES ('get', 1)"],
     "a setting that is a path": ["INSERT INTO Settings VALUES ('_directory', '/')"],
-    "a setting of ours": ["UPDATE Settings SET value = 0 WHERE key = 'size_limit'"],
+    "a changed setting": ["UPDATE Settings SET value = 0 WHERE key = 'size_limit'"],
     "a setting of another type": ["UPDATE Settings SET value = '0' WHERE key = 'cull_limit'"],
     "a pragma": ["INSERT INTO Settings VALUES ('sqlite_writable_schema', 1)"],
     "an option of the disk": ["INSERT INTO Settings VALUES ('disk_evil', 1)"],
@@ -280,7 +280,7 @@ FOREIGN: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("case", FOREIGN)
-def test_a_foreign_database_is_put_aside(
+def test_a_foreign_database_is_quarantined(
     directory: Path, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
     sql(directory, *FOREIGN[case])
@@ -293,7 +293,9 @@ def test_a_foreign_database_is_put_aside(
     assert warnings(caplog) == []
 
 
-def test_a_foreign_encoding_is_put_aside(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_foreign_encoding_is_quarantined(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with closing(sqlite3.connect(database(directory))) as connection:
         script = list(connection.iterdump())
     database(directory).unlink()
@@ -373,7 +375,7 @@ def journal(directory: Path) -> None:
         journal,
     ],
 )
-def test_a_damaged_database_is_put_aside(
+def test_a_damaged_database_is_quarantined(
     directory: Path,
     victim: Path,
     caplog: pytest.LogCaptureFixture,
@@ -421,13 +423,13 @@ def test_a_database_linked_from_elsewhere_is_not_used(
 
 
 @pytest.mark.parametrize("to", ["directory", "nowhere", "file"])
-def test_our_directory_is_no_link_and_no_file(
+def test_a_link_in_place_of_the_directory_is_quarantined(
     directory: Path, victim: Path, caplog: pytest.LogCaptureFixture, to: str
 ) -> None:
-    ours = directory / "quaycache-1"
-    shutil.rmtree(ours)
+    versioned = directory / "quaycache-1"
+    shutil.rmtree(versioned)
     target = {"directory": victim.parent, "nowhere": victim / "none", "file": victim}[to]
-    ours.symlink_to(target)
+    versioned.symlink_to(target)
     assert use(directory) == set()
     assert len(warnings(caplog)) == len(quarantines(directory)) == 1
     works(directory)
@@ -436,7 +438,7 @@ def test_our_directory_is_no_link_and_no_file(
     assert list(directory.iterdir()) == []
 
 
-def test_a_file_in_place_of_our_directory_is_put_aside(
+def test_a_file_in_place_of_the_directory_is_quarantined(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.rmtree(directory / "quaycache-1")
@@ -457,7 +459,7 @@ def test_three_quarantines_are_kept(directory: Path, caplog: pytest.LogCaptureFi
     assert len(warnings(caplog)) == 5
 
 
-def test_damage_while_it_is_open_is_put_aside_once(
+def test_damage_while_the_store_is_open_is_quarantined_once(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(disk_store(directory)) as store:
@@ -483,7 +485,7 @@ def test_a_flipped_byte_costs_one_entry(directory: Path, caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
 @pytest.mark.parametrize("content", [b"", b"\0" * 32768, b"\xa5" * 50_000, b"7\x7f\x06\x82" * 9000])
-def test_a_log_of_garbage_is_no_log(
+def test_a_log_of_garbage_is_ignored(
     directory: Path, caplog: pytest.LogCaptureFixture, suffix: str, content: bytes
 ) -> None:
     database(directory).with_name(f"cache.db{suffix}").write_bytes(content)
@@ -492,7 +494,7 @@ def test_a_log_of_garbage_is_no_log(
     assert warnings(caplog) == []
 
 
-def test_a_lost_log_loses_what_was_in_it(
+def test_a_lost_log_loses_only_its_own_entries(
     directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(disk_store(directory)) as store:
@@ -522,7 +524,7 @@ def test_an_alien_log_does_no_harm(
 
 
 @pytest.mark.parametrize("how", ["file", "under a file", "dangling link"])
-def test_no_directory_no_cache(
+def test_a_path_that_cannot_be_a_directory_means_no_cache(
     tmp_path: Path, victim: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     path = {
@@ -540,7 +542,7 @@ def test_no_directory_no_cache(
 
 
 @pytest.mark.parametrize("how", ["fifo", "link", "dangling", "directory"])
-def test_a_lock_file_that_is_none_means_no_cache_until_it_is_cleaned(
+def test_an_invalid_lock_file_means_no_cache_until_clean_removes_it(
     directory: Path, victim: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     lock = directory / "quaycache-1.lock"
@@ -563,7 +565,7 @@ def test_a_lock_file_that_is_none_means_no_cache_until_it_is_cleaned(
     assert warnings(caplog) == []
 
 
-def test_a_lock_held_alone_means_no_cache(
+def test_an_exclusive_lock_means_no_cache(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with process(HOLD_FLOCK, directory / "quaycache-1.lock") as line:
@@ -575,7 +577,9 @@ def test_a_lock_held_alone_means_no_cache(
     works(directory)
 
 
-def test_a_store_in_use_is_not_put_aside(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_in_use_is_not_quarantined(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     descriptor = os.open(directory / "quaycache-1.lock", os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     sql(directory, "CREATE TABLE evil (x)")
@@ -648,7 +652,7 @@ def test_another_users_damaged_cache_is_left_alone(
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A directory that every user can get to, which pytest's are not."""
+    """A directory that every user can enter, unlike pytest's."""
     with tempfile.TemporaryDirectory() as path:
         os.chmod(path, 0o755)  # noqa: S103 - that is what it is for
         yield Path(path)
@@ -683,7 +687,7 @@ def test_a_user_without_rights(
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a file system of its own, for its size or its rights."""
+    """A function that mounts a file system with these options."""
     path = tmp_path / "mounted"
     path.mkdir()
     mounted = []
@@ -739,7 +743,7 @@ def test_a_read_only_file_system_is_read(
 
 
 @pytest.mark.parametrize("kilobytes", [16, 64, 128, 256, 512, 1024])
-def test_a_full_disk_ends_the_storing_and_not_the_job(
+def test_a_full_disk_ends_storing_but_not_the_run(
     mount: Callable[[str], Path], caplog: pytest.LogCaptureFixture, kilobytes: int
 ) -> None:
     path = mount(f"size={kilobytes}k") / "cache"
@@ -761,7 +765,7 @@ def test_a_full_disk_ends_the_storing_and_not_the_job(
     assert warnings(caplog) == []
 
 
-def test_a_prune_of_what_is_damaged_starts_empty(
+def test_a_prune_of_a_damaged_database_starts_empty(
     directory: Path, victim: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for damage in (garbage, empty, journal):

@@ -1,4 +1,4 @@
-"""Whatever lies in the directory, the command is right, and says one line at most."""
+"""The command is right whatever the directory contains, and prints at most one line."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ URI = "quay://kolla/*:v1"
 
 @pytest.fixture
 def directory(embedded_quay: EmbeddedQuay, command: Command, tmp_path: Path) -> Iterator[Path]:
-    """The warm cache of the `command` fixture, with nothing open."""
+    """The closed, warm cache of the `command` fixture."""
     for number in range(12):
         embedded_quay.registry.push("kolla", f"r{number:02}", "v1" if number % 2 else "v2")
     embedded_quay.registry.advance(1000)
     assert command("resolve", URI).code == 0
     yield tmp_path / "quaycache"
-    # pytest's own way of removing does not get to the bottom.
+    # pytest cannot remove deep directories.
     remove(str(tmp_path / "quaycache"))
 
 
@@ -45,7 +45,7 @@ def flip(directory: Path, position: int, bit: int) -> None:
     database(directory).write_bytes(content)
 
 
-def schema_that_is_no_text(directory: Path) -> None:
+def schema_that_is_not_text(directory: Path) -> None:
     text = b"CREATE TRIGGER Settings_count_delete"
     flip(directory, database(directory).read_bytes().index(text) + 2, 7)
 
@@ -91,7 +91,7 @@ def tag_that_is_a_directory(directory: Path) -> None:
 
 
 def millions_of_names(directory: Path) -> None:
-    """A listing of as many bytes as are read at all, and none of it true."""
+    """Store an invalid listing of almost the largest size."""
     with closing(sqlite3.connect(database(directory), isolation_level=None)) as connection:
         connection.execute(
             "UPDATE Cache SET value = ? WHERE key LIKE '%|kolla||'", (b"[]," * 2_700_000,)
@@ -109,8 +109,8 @@ def file_in_its_place(directory: Path) -> None:
 
 
 STATES: dict[str, Callable[[Path], None]] = {
-    "a schema that is no text": schema_that_is_no_text,
-    "a version that nobody writes": writers_of_another_version,
+    "a schema that is not text": schema_that_is_not_text,
+    "an unknown version": writers_of_another_version,
     "a quarantine deeper than a path": deep_quarantine,
     "quarantines of the future": quarantines_of_the_future,
     "rows of APIs that cannot be": rows_of_no_api,
@@ -126,7 +126,7 @@ STATES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_the_job_is_right_and_the_next_one_silent(
+def test_the_run_is_right_and_the_next_one_silent(
     directory: Path, command: Command, state: str
 ) -> None:
     truth = command("resolve", "--no-cache", "-o", "digest", URI).out

@@ -33,14 +33,14 @@ KEYS: st.SearchStrategy[Key] = st.one_of(
 
 
 @given(KEYS)
-def test_there_and_back(one: Key) -> None:
+def test_keys_round_trip(one: Key) -> None:
     text = encode_key(one)
     assert text.isascii()
     assert decode_key(text) == one
 
 
 @given(KEYS, KEYS)
-def test_a_prefix_holds_its_own_keys_and_no_other(one: Key, other: Key) -> None:
+def test_a_prefix_matches_its_own_keys_only(one: Key, other: Key) -> None:
     text = encode_key(other)
     assert text.startswith(namespace_prefix(one.scope)) == (one.scope == other.scope)
     if isinstance(one, AnswerKey):
@@ -49,13 +49,13 @@ def test_a_prefix_holds_its_own_keys_and_no_other(one: Key, other: Key) -> None:
 
 
 @given(st.text())
-def test_no_text_is_taken_for_a_key(text: str) -> None:
+def test_random_text_is_invalid(text: str) -> None:
     decoded = decode_key(text)
     assert decoded is None or encode_key(decoded) == text
 
 
 @given(KEYS, st.data())
-def test_a_changed_text_is_another_key_or_none(one: Key, data: st.DataObject) -> None:
+def test_a_changed_text_is_another_key_or_invalid(one: Key, data: st.DataObject) -> None:
     text = encode_key(one)
     at = data.draw(st.integers(0, len(text) - 1))
     changed = text[:at] + data.draw(st.characters()) + text[at + 1 :]
@@ -81,11 +81,11 @@ def test_a_changed_text_is_another_key_or_none(one: Key, data: st.DataObject) ->
         encode_key(key("a" * 2000)),
     ],
 )
-def test_what_is_no_key(text: str) -> None:
+def test_invalid_keys(text: str) -> None:
     assert decode_key(text) is None
 
 
-def test_an_identity_does_not_hold_the_token() -> None:
+def test_an_identity_does_not_contain_the_token() -> None:
     assert identity_of(None) == "anon"
     assert identity_of("secret") != identity_of("secret2")
     assert "secret" not in identity_of("secret")

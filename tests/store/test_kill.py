@@ -1,4 +1,4 @@
-"""Writers that are killed lose nothing that they acknowledged, and damage nothing."""
+"""Killed writers lose nothing that they have acknowledged, and damage nothing."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ WRITE = textwrap.dedent("""
         }
         store.merge(entries, latest=10.0)
         os.write(1, f"{batch}\\n".encode())
-        # A real one writes once a second; with no pause at all, the others may wait too long.
+        # Without a pause the other writers may wait too long; a real one pauses for longer.
         time.sleep(0.005)
 """)
 
 
 class Writer:
-    """A process that stores one batch after the other, and says which are done."""
+    """A process that stores batch after batch, and prints the number of each stored one."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.name = name
@@ -71,14 +71,14 @@ class Writer:
 @pytest.mark.slow
 def test_killed_writers_lose_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     directory = tmp_path / "cache"
-    chance = random.Random(20)  # noqa: S311 - it is to repeat itself
+    chance = random.Random(20)  # noqa: S311 - it must be reproducible
     acknowledged: set[str] = set()
     writers = [Writer(directory, f"w{number}") for number in range(WRITERS)]
     for number in range(WRITERS, WRITERS + KILLS):
         victim = chance.randrange(len(writers))
         if chance.random() < 0.7:
             writers[victim].await_batch()
-        # Not to be right: the moment is any.
+        # The kill comes at a random moment.
         time.sleep(chance.uniform(0.0, 0.05))
         acknowledged |= writers[victim].kill()
         writers[victim] = Writer(directory, f"w{number}")

@@ -1,4 +1,4 @@
-"""The lock file comes and goes with the cache, and who waits for it must not lock a removed one."""
+"""The lock of a directory, whose file may be removed while a process waits for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "lock")
 
 
-def test_shared_by_many_or_held_alone(path: str) -> None:
+def test_shared_or_exclusive(path: str) -> None:
     one, other = StoreLock(path), StoreLock(path)
     one.acquire(exclusive=False)
     other.acquire(exclusive=False)
@@ -54,7 +54,7 @@ def test_a_removed_lock_file_is_not_held(path: str, monkeypatch: pytest.MonkeyPa
     next_one.release()
 
 
-def test_a_lock_file_is_made_only_where_it_may(path: str, tmp_path: Path) -> None:
+def test_a_lock_file_is_created_only_on_demand(path: str, tmp_path: Path) -> None:
     with pytest.raises(LockUnavailableError):
         StoreLock(path).acquire(exclusive=False, create=False)
     assert list(tmp_path.iterdir()) == []
@@ -62,7 +62,7 @@ def test_a_lock_file_is_made_only_where_it_may(path: str, tmp_path: Path) -> Non
         StoreLock(str(tmp_path / "none" / "lock")).acquire(exclusive=False)
 
 
-def test_a_lock_that_nobody_knows_of_is_released(path: str) -> None:
+def test_a_dropped_lock_is_released(path: str) -> None:
     StoreLock(path).acquire(exclusive=True)
     lock = StoreLock(path)
     lock.acquire(exclusive=True)

@@ -1,4 +1,4 @@
-"""A `DiskStore` of a long-lived program gets over whatever passes."""
+"""A `DiskStore` of a long-lived program recovers from passing failures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to
 
 PAUSE = 30.0
 
-# No file grows past a limit: that is what a full disk does to a batch, and needs no root.
+# A limit on the size of files has the same effect as a full disk, and needs no root.
 FILL_UP = """
     import json, os, resource, sys, time
     from quaycache.model import StoredAnswer
@@ -95,7 +95,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A cache in good order with one answer in it, and nothing open."""
+    """A valid, closed cache with one answer."""
     path = tmp_path / "cache"
     with closing(disk_store(path)) as store:
         merge(store, {key(): present()})
@@ -110,7 +110,7 @@ def store(directory: Path, caplog: pytest.LogCaptureFixture) -> Iterator[DiskSto
 
 
 def stored(directory: Path) -> set[str]:
-    """What another process would find."""
+    """Return the repositories that a new store finds."""
     with closing(disk_store(directory)) as other:
         return set(other.load_answers(SCOPE, "v1"))
 
@@ -148,7 +148,7 @@ def test_a_write_lock_that_is_held_between_two_batches(
     assert len(warnings(caplog)) == 1
 
 
-def test_a_lock_held_alone_that_is_released(
+def test_an_exclusive_lock_that_is_released(
     store: DiskStore, directory: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with process(HOLD_FLOCK, directory / "quaycache-1.lock") as line:
@@ -163,7 +163,7 @@ def test_a_lock_held_alone_that_is_released(
     assert infos(caplog) == [f"cache '{directory}': it works again"]
 
 
-def test_a_directory_that_could_not_be_made(
+def test_a_directory_that_could_not_be_created(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = tmp_path / "later"
@@ -178,7 +178,7 @@ def test_a_directory_that_could_not_be_made(
 
 
 @AS_ROOT
-def test_another_users_cache_that_is_given_to_this_one(
+def test_another_users_cache_whose_owner_changes(
     store: DiskStore, directory: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     os.chown(directory / "quaycache-1", NOBODY, NOBODY)
@@ -191,7 +191,7 @@ def test_another_users_cache_that_is_given_to_this_one(
     assert len(warnings(caplog)) == 1
 
 
-def test_a_second_damage_is_put_aside_ten_minutes_after_the_first(
+def test_a_second_damage_is_quarantined_ten_minutes_after_the_first(
     store: DiskStore, directory: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     def damage() -> None:
@@ -276,7 +276,7 @@ def move(directory: Path) -> None:
     "change", [delete_and_leave, delete_the_database, delete_the_lock_file, move]
 )
 @pytest.mark.parametrize("has_written", [False, True])
-def test_a_directory_that_is_deleted_is_made_again(
+def test_a_deleted_directory_is_created_again(
     store: DiskStore,
     directory: Path,
     caplog: pytest.LogCaptureFixture,

@@ -1,4 +1,4 @@
-"""A directory drops what is too old by itself, and never gets too large to be used."""
+"""A directory drops old entries by itself, and never grows too large to be used."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def kept(directory: Path) -> set[Key]:
         return {row.key for row in store.rows()}
 
 
-def test_what_is_too_old_is_dropped_when_something_is_written(
+def test_old_entries_are_dropped_by_a_write(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     then = time.time() - 31 * DAY
@@ -77,7 +77,7 @@ def test_what_is_too_old_is_dropped_when_something_is_written(
     assert warnings(caplog) == []
 
 
-def test_what_comes_in_place_of_something_old_is_kept(directory: Path) -> None:
+def test_a_new_entry_under_an_old_key_is_kept(directory: Path) -> None:
     fill(directory, {key("a"): stored(31 * DAY), key("b"): stored(31 * DAY)})
     with closing(DiskStore(directory)) as store:
         merge(store, {key("a"): stored(0)})
@@ -97,7 +97,7 @@ def test_the_retention_is_the_policys(
     assert kept(directory) == {key(name) for name in expected}
 
 
-def test_one_write_looks_at_some_and_many_at_everything(directory: Path) -> None:
+def test_one_write_checks_one_slice_and_many_writes_all_rows(directory: Path) -> None:
     count = 3 * SLICE
     fill(directory, {key(f"old-{number}"): stored(31 * DAY) for number in range(count)})
     with closing(DiskStore(directory)) as store:
@@ -112,7 +112,7 @@ def test_one_write_looks_at_some_and_many_at_everything(directory: Path) -> None
     assert len(kept(directory)) == 2 + 14 * 50
 
 
-def test_a_directory_that_is_used_by_short_runs_gets_smaller(directory: Path) -> None:
+def test_short_runs_drop_everything_old_in_time(directory: Path) -> None:
     fill(directory, {key(f"old-{number}"): stored(31 * DAY) for number in range(2 * SLICE)})
     size = database(directory).stat().st_size
     until = time.monotonic() + 60
@@ -125,9 +125,7 @@ def test_a_directory_that_is_used_by_short_runs_gets_smaller(directory: Path) ->
     assert database(directory).stat().st_size < size / 3
 
 
-def test_rows_that_nobody_stored_are_in_nobodys_way(
-    directory: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_forged_rows_do_no_harm(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     fill(directory, {key("a"): stored(31 * DAY)})
     with closing(sqlite3.connect(database(directory), isolation_level=None)) as connection:
         for rowid, text, value in (
@@ -205,7 +203,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> int:
     return limit
 
 
-def test_it_is_not_written_beyond_what_is_read(
+def test_a_database_does_not_grow_beyond_the_limit(
     directory: Path,
     small: int,
     caplog: pytest.LogCaptureFixture,
@@ -231,7 +229,7 @@ def test_it_is_not_written_beyond_what_is_read(
     assert len(warnings(caplog)) == 1
 
 
-def test_a_prune_copies_whatever_is_to_be_kept(directory: Path, small: int) -> None:
+def test_a_prune_has_no_limit(directory: Path, small: int) -> None:
     count = small // 100
     with closing(disk_store(directory)) as store:
         merge(store, {key(): absent()})
@@ -249,7 +247,7 @@ def test_a_prune_copies_whatever_is_to_be_kept(directory: Path, small: int) -> N
     assert len(kept(directory)) == count + 1
 
 
-def test_listings_are_looked_at_some_megabytes_at_a_time(directory: Path) -> None:
+def test_a_slice_ends_after_some_megabytes(directory: Path) -> None:
     scopes = [SCOPE._replace(namespace=f"n{number}") for number in range(4)]
     then = time.time() - 31 * DAY
     rows: dict[str, LastModified] = {f"{number:0200}": None for number in range(21_000)}
