@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import freezegun
 import pytest
+from hypothesis import HealthCheck, settings
 
 from quaycache import QuayClient
 from quaycache.testing import EmbeddedQuay
@@ -18,9 +21,36 @@ from tests.redis_server import RedisServer, running_redis
 
 HANG_GUARD = 60.0
 
+SHRINKING_GUARD = 900.0
+"""Seconds. hypothesis shrinks a failing example for up to 300 s, and only then prints it."""
+
+# The same examples in every run: a red test is about the last change. `tox run -e fuzz` loads the
+# other profile, with a seed of its own for each run. A slow machine is no failure in either.
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "fuzz", settings.get_profile("repeatable"), derandomize=False, database=None
+)
+settings.load_profile("repeatable")
+
+# Whatever the time is in a test: pytest says how long it took, and hypothesis ends its shrinking.
+freezegun.configure(extend_ignore_list=["_pytest.timing", "hypothesis.internal.conjecture"])
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores it, and so would every process that the tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave hypothesis the time to print what fails, whose plugin has marked its tests."""
+    for item in items:
+        if item.get_closest_marker("hypothesis"):
+            item.add_marker(pytest.mark.timeout(SHRINKING_GUARD))
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +59,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("QUAYCACHE_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """Every test draws the same random numbers in every run."""
+    random.seed(20)
 
 
 @pytest.fixture(scope="session")
