@@ -178,7 +178,7 @@ class TestResolve:
         kolla.registry.populate("many", 40, tag="v1")
         command("resolve", "quay://many/*:v1")
         kolla.reset_counters()
-        kolla.configure(faults=[Fault(kind="status", status=503, endpoint="tag")])
+        kolla.configure(faults=[Fault(kind="status", status=500, endpoint="tag")])
         arguments = ["resolve", "--ttl", "0", "--max-age", "0", "--retries", "0"]
         done = command(*arguments, "--stale-if-error", "1h", "quay://many/*:v1")
         assert (done.code, len(done.out.splitlines())) == (0, 40)

@@ -95,7 +95,7 @@ class TestErrors:
         site.wait(MARGIN + 1)
         site.resolve()
         site.wait(MAX_AGE)
-        site.quay.configure(faults=[Fault(kind="status", status=503, endpoint="tag")])
+        site.quay.configure(faults=[Fault(kind="status", status=500, endpoint="tag")])
         run = site.resolve(policy=POLICY._replace(stale_if_error=100.0))
         assert run.resolution.stats.stale == 5
         site.wait(100)

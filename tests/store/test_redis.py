@@ -741,7 +741,7 @@ class TestFaults:
         assert line.endswith("it is full; nothing will be stored")
 
     def test_a_replica_is_read(self, caplog: pytest.LogCaptureFixture) -> None:
-        with running_redis() as primary:
+        with running_redis("--repl-diskless-sync-delay", "0") as primary:
             port = primary.url.rpartition(":")[2].partition("/")[0]
             with running_redis("--replicaof", "127.0.0.1", port) as replica:
                 with closing(RedisStore(primary.url, retention=FOR_EVER)) as store:
