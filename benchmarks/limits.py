@@ -19,7 +19,7 @@ from benchmarks.measuring import Measurement, fill, machine, measure, versions
 from benchmarks.report import Result, alone, heading, table
 from quaycache.testing import EmbeddedQuay
 from tests import programs
-from tests.nginx import QUAYS_LIMITS, nginx_before
+from tests.quay.nginx import QUAYS_LIMITS, nginx_before
 
 _PEERS = ("quaycache", "occystrap", "httpx, threads", "requests", "aiohttp", "pycurl multi")
 _LATENCY = 0.1

@@ -16,7 +16,6 @@ from quaycache.version import __version__
 
 if TYPE_CHECKING:
     from quaycache.cached.client import CachedQuayClient as CachedQuayClient
-    from quaycache.client import QuayClient as QuayClient
     from quaycache.errors import AuthenticationError as AuthenticationError
     from quaycache.errors import BadRequestError as BadRequestError
     from quaycache.errors import MalformedResponseError as MalformedResponseError
@@ -52,16 +51,17 @@ if TYPE_CHECKING:
     from quaycache.model import Tag as Tag
     from quaycache.model import TagAnswer as TagAnswer
     from quaycache.model import Usage as Usage
+    from quaycache.quay.client import QuayClient as QuayClient
     from quaycache.query import Query as Query
     from quaycache.query import parse_query as parse_query
-    from quaycache.resolver import resolve as resolve
-    from quaycache.resolver import resolve_quay_uri as resolve_quay_uri
-    from quaycache.store.disk import DiskStore as DiskStore
-    from quaycache.store.redis import RedisStore as RedisStore
+    from quaycache.resolving.resolver import resolve as resolve
+    from quaycache.resolving.resolver import resolve_quay_uri as resolve_quay_uri
+    from quaycache.store.disk.store import DiskStore as DiskStore
+    from quaycache.store.redis.store import RedisStore as RedisStore
 
 _MODULES = {
     "cached.client": ("CachedQuayClient",),
-    "client": ("QuayClient",),
+    "quay.client": ("QuayClient",),
     "errors": (
         "AuthenticationError",
         "BadRequestError",
@@ -97,9 +97,9 @@ _MODULES = {
         "Usage",
     ),
     "query": ("Query", "parse_query"),
-    "resolver": ("resolve", "resolve_quay_uri"),
-    "store.disk": ("DiskStore",),
-    "store.redis": ("RedisStore",),
+    "resolving.resolver": ("resolve", "resolve_quay_uri"),
+    "store.disk.store": ("DiskStore",),
+    "store.redis.store": ("RedisStore",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from quaycache._lazy import lazy_pattern
 from quaycache.errors import SettingsError
-from quaycache.lazy_pattern import lazy_pattern
 from quaycache.names import printable
 
 DEFAULT_API_URL = "https://quay.io"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from quaycache.lazy_logger import LazyLogger
+    from quaycache._lazy import LazyLogger
     from quaycache.model import TagAnswer
 
 

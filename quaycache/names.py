@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 
-from quaycache.lazy_pattern import lazy_pattern
+from quaycache._lazy import lazy_pattern
 
 MAX_REPOSITORY_LENGTH = 255
+
+ANONYMOUS = "anon"
+"""The identity of a request without a token."""
 
 _NAMESPACE = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
 _SEGMENT = r"(?!\.{1,2}(?:/|\Z))[a-z0-9._-]+"
@@ -51,3 +54,12 @@ def printable(text: str, limit: int = 200) -> str:
     line = " ".join(text[: limit * 4].split())
     line = "".join(character if character.isprintable() else "?" for character in line)
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def identity_of(token: str | None) -> str:
+    """Return ``anon``, or a one-way hash of the token."""
+    if token is None:
+        return ANONYMOUS
+    import hashlib  # OpenSSL: most runs are anonymous, and start without it
+
+    return hashlib.sha256(b"quaycache identity\0" + token.encode("utf-8")).hexdigest()

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from quaycache._lazy import lazy_pattern
 from quaycache.errors import QueryError, SettingsError
-from quaycache.lazy_pattern import lazy_pattern
 from quaycache.model import MAX_SECONDS
 from quaycache.names import is_namespace, is_repository, is_tag, printable
 

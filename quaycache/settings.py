@@ -6,10 +6,10 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from quaycache._lazy import lazy_pattern
 from quaycache.errors import SettingsError
-from quaycache.lazy_pattern import lazy_pattern
 from quaycache.names import printable
-from quaycache.pacing import MIN_RATE_LIMIT
+from quaycache.quay.pacing import MIN_RATE_LIMIT
 from quaycache.query import parse_token
 
 if TYPE_CHECKING:

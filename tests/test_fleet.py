@@ -21,9 +21,10 @@ import trustme
 from quaycache import CachedQuayClient, Policy, QuayClient, Resolution, resolve, run
 from quaycache.errors import QuayAPIError
 from quaycache.events import Checked, Event
-from quaycache.store import redis_commands
-from quaycache.store.keys import ANONYMOUS, Scope
-from quaycache.store.redis import RedisStore
+from quaycache.names import ANONYMOUS
+from quaycache.store.keys import Scope
+from quaycache.store.redis import commands
+from quaycache.store.redis.store import RedisStore
 from quaycache.testing import EmbeddedQuay, Fault
 from tests import programs
 from tests.conftest import HANG_GUARD, Finished, command_environment
@@ -133,7 +134,7 @@ def test_a_local_clock_that_is_set_during_a_run_changes_no_age(
     offset = before
     clock = SimpleNamespace(time=lambda: time.time() + offset, monotonic=time.monotonic)
     monkeypatch.setattr(run, "time", clock)
-    monkeypatch.setattr(redis_commands, "time", clock)
+    monkeypatch.setattr(commands, "time", clock)
 
     def set_clock(event: Event) -> None:
         nonlocal offset
@@ -165,7 +166,7 @@ def test_a_service_whose_local_clock_is_set_between_two_runs_asks_nothing_again(
     offset = 0.0
     clock = SimpleNamespace(time=lambda: time.time() + offset, monotonic=time.monotonic)
     monkeypatch.setattr(run, "time", clock)
-    monkeypatch.setattr(redis_commands, "time", clock)
+    monkeypatch.setattr(commands, "time", clock)
     with CachedQuayClient(client, RedisStore(redis_url)) as cached:
         resolve([URI], client=cached)
         offset = after

@@ -328,7 +328,7 @@ def test_policy_refuses(name: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [True, "5m", None])
-def test_policy_refuses_what_is_no_number(value: object) -> None:
+def test_policy_refuses_a_value_that_is_not_a_number(value: object) -> None:
     with pytest.raises(SettingsError, match="ttl must be a number of seconds"):
         Policy(value)  # type: ignore[arg-type]  # what is refused
 

@@ -11,8 +11,9 @@ import pytest
 
 from quaycache import CachedQuayClient, DiskStore, QuayClient
 from quaycache.errors import Cancelled
+from quaycache.names import ANONYMOUS
 from quaycache.run import Run
-from quaycache.store.keys import ANONYMOUS, Scope
+from quaycache.store.keys import Scope
 from quaycache.testing import EmbeddedQuay, Fault
 
 

@@ -59,7 +59,9 @@ class Peer(NamedTuple):
 
 
 PEERS = {
-    "quaycache": Peer("with_quaycache", "quaycache", ("quaycache.resolver", "quaycache.transport")),
+    "quaycache": Peer(
+        "with_quaycache", "quaycache", ("quaycache.resolving.resolver", "quaycache.quay.transport")
+    ),
     "occystrap": Peer("with_occystrap", "occystrap", ("occystrap.quay",)),
     "one by one": Peer("one_by_one", "httpx", ("httpx",)),
     "httpx, threads": Peer("with_httpx_threads", "httpx", ("httpx",)),

@@ -6,28 +6,28 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from quaycache import freshness
+from quaycache._lazy import LazyLogger
 from quaycache.cached.context import FAILURES, REFUSALS, RunContext, refused_at
 from quaycache.cached.listings import CachedListings
 from quaycache.errors import NotStoredError, QuayAPIError
 from quaycache.freshness import Mode
-from quaycache.lazy_logger import LazyLogger
 from quaycache.model import Listed, ListingPage, Provenance, Repository, StoredAnswer, TagAnswer
-from quaycache.relisting import Relisting
+from quaycache.quay.relisting import Relisting
 from quaycache.store.keys import AnswerKey
 
 if TYPE_CHECKING:
-    from quaycache.bound_client import BoundQuayClient
     from quaycache.cached.shared import Shared
     from quaycache.cached.single_flight import Started
     from quaycache.cached.tag_cache import TagCache
     from quaycache.freshness import Policy
+    from quaycache.quay.bound import BoundQuayClient
     from quaycache.run import Run
 
 LOG = LazyLogger(__name__)
 
 
 class BoundCachedClient:
-    """A `quaycache.tag_client.BoundClient` with a store in front of it. Thread-safe.
+    """A `quaycache.resolving.tag_client.BoundClient` with a store in front of it. Thread-safe.
 
     Args:
         client: Bound to the same run and identity.
@@ -231,7 +231,7 @@ class BoundCachedClient:
         until = refused_at(error, stored)
         if until is not None:
             cache.discard((key.repository,), until)
-            self._shared.store.remove({key: until})
+            self._shared.store.remove_if_not_newer({key: until})
 
     def _stored(self, namespace: str, repository: str, tag: str) -> StoredAnswer | None:
         """Return one stored answer, from those of its tag if they have been loaded."""

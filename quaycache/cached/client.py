@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 from quaycache.cached.bound import BoundCachedClient
 from quaycache.cached.shared import Shared
-from quaycache.client import check_question, listed_names
 from quaycache.freshness import Policy
+from quaycache.quay.client import check_question, listed_names
 from quaycache.run import Run
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from quaycache.client import QuayClient
     from quaycache.model import Listed, ListingPage, TagAnswer
+    from quaycache.quay.client import QuayClient
     from quaycache.store.protocol import Store
 
 
 class CachedQuayClient:
     """A `QuayClient` with a store in front of it. Thread-safe; close it, or use it in ``with``.
 
-    What is stored under a token's digest, only that token gets to see. Answers to a token that the
-    server was not seen to accept are not stored.
+    Answers that one token got are never served to another token or to anonymous callers. Answers to
+    a token that the server was not seen to accept are not stored.
 
     Args:
-        client: asks what the store cannot answer. It stays its owner's to close.
-        store: belongs to this client from now on, and is closed with it.
-        policy: how old an answer may be.
+        client: Requests what the store cannot answer. The caller closes it.
+        store: Belongs to this client from now on, and is closed with it.
+        policy: How old an answer may be.
     """
 
     def __init__(self, client: QuayClient, store: Store, policy: Policy | None = None) -> None:
@@ -60,31 +60,31 @@ class CachedQuayClient:
         return self._client.registry
 
     def bound(self, run: Run, token: str | None = None) -> BoundCachedClient:
-        """This client within `run`.
+        """Return this client within a run.
 
         Args:
-            run: counts the requests, and can cancel them.
-            token: asks in this name instead of the client's own.
+            run: Counts the requests, and can cancel them.
+            token: Is sent instead of the client's own token.
         """
         return BoundCachedClient(self._client.bound(run, token), run, self._shared, self._policy)
 
     def list_pages(self, namespace: str) -> Iterator[ListingPage]:
-        """As `QuayClient.list_pages`; from the store in one page while that is fresh."""
+        """Yield pages as `QuayClient.list_pages` does; a fresh stored listing is one page."""
         check_question(namespace)
         return self.bound(Run()).list_pages(namespace)
 
     def known_answer(self, namespace: str, repository: str, tag: str) -> TagAnswer | None:
-        """The answer if it needs no request, else None."""
+        """Return the answer if it needs no request, else None."""
         check_question(namespace, repository, tag)
         return self.bound(Run()).known_answer(namespace, repository, tag)
 
     def tag_answer(
         self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
     ) -> TagAnswer:
-        """As `QuayClient.tag_answer`; without a request where the answer is known.
+        """Return an answer as `QuayClient.tag_answer` does, without a request if it is known.
 
         Raises:
-            NotStoredError: offline, and it is not stored.
+            NotStoredError: If the policy is offline, and the answer is not stored.
         """
         check_question(namespace, repository, tag)
         bound = self.bound(Run())
@@ -92,7 +92,7 @@ class CachedQuayClient:
         return known or bound.tag_answer(namespace, repository, tag, listed=listed)
 
     def has_tag(self, namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
-        """As `QuayClient.has_tag`, with the fields that are stored: Quay's names, fewer of them."""
+        """Return the fields of `QuayClient.has_tag` that are stored, by Quay's names."""
         found = self.tag_answer(namespace, repository, tag).tag
         if found is None:
             return None
@@ -104,6 +104,6 @@ class CachedQuayClient:
         return fields if found.end_ts is None else {**fields, "end_ts": found.end_ts}
 
     def list_repositories(self, namespace: str, since_ts: float | None = None) -> list[str]:
-        """As `QuayClient.list_repositories`."""
+        """Return names as `QuayClient.list_repositories` does."""
         check_question(namespace)
         return listed_names(self.bound(Run()).list_pages(namespace), since_ts)

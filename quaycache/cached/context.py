@@ -18,13 +18,14 @@ from quaycache.errors import (
 )
 from quaycache.freshness import Mode, Moment
 from quaycache.model import Provenance
-from quaycache.store.keys import ANONYMOUS, Scope
+from quaycache.names import ANONYMOUS
+from quaycache.store.keys import Scope
 
 if TYPE_CHECKING:
-    from quaycache.bound_client import BoundQuayClient
     from quaycache.cached.shared import Shared
     from quaycache.freshness import Policy
     from quaycache.model import Listed, StoredAnswer, StoredListing, TagAnswer
+    from quaycache.quay.bound import BoundQuayClient
     from quaycache.run import Run
 
 FAILURES: Final = (TransportError, ServerError, RateLimitedError)

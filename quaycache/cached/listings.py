@@ -7,18 +7,18 @@ from itertools import starmap
 from typing import TYPE_CHECKING
 
 from quaycache import freshness
+from quaycache._lazy import LazyLogger
 from quaycache.cached.context import FAILURES, REFUSALS, refused_at
 from quaycache.cached.walk import Walk
 from quaycache.errors import NotStoredError
 from quaycache.freshness import Mode
-from quaycache.lazy_logger import LazyLogger
 from quaycache.model import LastModified, Listed, ListingPage, Provenance, Repository, StoredListing
 from quaycache.store.keys import ListingKey, Scope
 
 if TYPE_CHECKING:
-    from quaycache.bound_client import ListingCursor
     from quaycache.cached.context import RunContext
     from quaycache.cached.single_flight import Started
+    from quaycache.quay.bound import ListingCursor
 
 LOG = LazyLogger(__name__)
 
@@ -129,7 +129,7 @@ class CachedListings:
             except REFUSALS as error:
                 until = refused_at(error, self._shared.store.load_listing(scope))
                 if until is not None:
-                    self._shared.store.remove({ListingKey(scope): until})
+                    self._shared.store.remove_if_not_newer({ListingKey(scope): until})
                 raise
             if page.last:
                 self._store(scope, [*walk.pages, page], walk.started.stored_at)

@@ -55,7 +55,7 @@ class Shared:
 
     def discard_unlisted(self, scope: Scope, listed: Collection[str], until: float) -> None:
         """Drop the answers of repositories that are not listed, if checked at *until* or before."""
-        self.store.keep_listed(scope, listed, until=until)
+        self.store.discard_unlisted(scope, listed, until=until)
         with self._lock:
             caches = [cache for (of, _), cache in self._tag_caches.items() if of == scope]
         for cache in caches:

@@ -42,7 +42,7 @@ class TagCache:
         claimed = self._store.claim(self._scope, self._tag, repositories, seconds=seconds)
         with self._lock:
             self._merge_newer(claimed.answers)
-        return claimed.by_others
+        return claimed.claimed_elsewhere
 
     def record(
         self, repository: str, answer: TagAnswer, entry: StoredAnswer | None, run_id: int

@@ -11,8 +11,8 @@ from quaycache.cached.single_flight import Started, Waiter
 from quaycache.errors import QuayAPIError
 
 if TYPE_CHECKING:
-    from quaycache.bound_client import ListingCursor
     from quaycache.model import ListingPage
+    from quaycache.quay.bound import ListingCursor
     from quaycache.run import Run
 
     FetchPage = Callable[[ListingCursor | None], tuple[ListingPage, ListingCursor | None]]

@@ -59,7 +59,7 @@ class WriteBehind:
             if pending:
                 # Everything in a batch has the server's own time: none of it is in its future.
                 newest = max(entry.checked_at for entry in pending.values())
-                self._store.merge(pending, latest=newest + self._margin)
+                self._store.put_newer(pending, max_checked_at=newest + self._margin)
 
     def now(self) -> float:
         """As `Store.now`."""
@@ -90,15 +90,15 @@ class WriteBehind:
         """As `Store.release`."""
         self._store.release(scope, tag, repositories)
 
-    def remove(self, keys: Mapping[Key, float]) -> None:
-        """As `Store.remove`."""
+    def remove_if_not_newer(self, keys: Mapping[Key, float]) -> None:
+        """As `Store.remove_if_not_newer`."""
         self.flush()
-        self._store.remove(keys)
+        self._store.remove_if_not_newer(keys)
 
-    def keep_listed(self, scope: Scope, listed: Collection[str], *, until: float) -> None:
-        """As `Store.keep_listed`."""
+    def discard_unlisted(self, scope: Scope, listed: Collection[str], *, until: float) -> None:
+        """As `Store.discard_unlisted`."""
         self.flush()
-        self._store.keep_listed(scope, listed, until=until)
+        self._store.discard_unlisted(scope, listed, until=until)
 
     def close(self) -> None:
         """Store what is pending, take nothing more, and close the store."""

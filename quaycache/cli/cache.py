@@ -18,9 +18,15 @@ from quaycache.cli.parser import Options, Parser, UsageError, one_of
 from quaycache.errors import StoreError
 from quaycache.freshness import Moment, Policy
 from quaycache.model import StoredListing
+from quaycache.names import ANONYMOUS
 from quaycache.query import SCHEME
-from quaycache.store.contents import NamespaceSum, entry_name, keeps, matches, sum_up
-from quaycache.store.keys import ANONYMOUS
+from quaycache.store.contents import (
+    NamespaceSummary,
+    entry_name,
+    keep_predicate,
+    matches,
+    summarize,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -132,7 +138,7 @@ def _info(options: Options) -> int:
     with _opened(options) as store:
         rows = list(store.rows())
         location, description = store.location, store.describe()
-    sums = sum_up(rows)
+    sums = summarize(rows)
     void = sum(row.entry is None for row in rows)
     document = {
         "location": location,
@@ -157,7 +163,7 @@ def _remove(options: Options) -> int:
     glob = _glob("remove", options)
     with _opened(options) as store:
         keys = [row.key for row in store.rows() if matches(row.key, glob)]
-        store.remove(dict.fromkeys(keys, math.inf))
+        store.remove_if_not_newer(dict.fromkeys(keys, math.inf))
         left = {row.key for row in store.rows()}.intersection(keys)
     removed = len(keys) - len(left)
     _print(options, {"removed": removed}, [f"Removed {_count(removed, 'entry', 'entries')}"])
@@ -173,7 +179,7 @@ def _prune(options: Options) -> int:
     policy = Policy()._replace(max_age=options.max_age)
     now = time.time()
     with _opened(options) as store:
-        keep = keeps(list(store.rows()), policy, Moment(now, store=store.now()), strict=ci)
+        keep = keep_predicate(list(store.rows()), policy, Moment(now, store=store.now()), strict=ci)
         before = math.inf if ci else now - policy.retention
         pruned = store.prune(keep, quarantined_before=before, dry_run=dry_run)
     line = (
@@ -213,7 +219,11 @@ def _print(options: Options, document: object, lines: Iterable[str]) -> int:
 
 
 def _info_lines(
-    location: str, description: Description, entries: int, void: int, sums: Sequence[NamespaceSum]
+    location: str,
+    description: Description,
+    entries: int,
+    void: int,
+    sums: Sequence[NamespaceSummary],
 ) -> list[str]:
     lines = [
         f"location     {location}",

@@ -12,11 +12,11 @@ from quaycache.cli.logs import show_logs
 from quaycache.cli.options import add_parallel
 from quaycache.cli.output import print_out
 from quaycache.cli.parser import Options, Parser
-from quaycache.client import QuayClient
 from quaycache.errors import MissingExtraError
 from quaycache.freshness import Policy
 from quaycache.model import Resolution
-from quaycache.resolver import resolve
+from quaycache.quay.client import QuayClient
+from quaycache.resolving.resolver import resolve
 
 _REPOSITORIES = 100
 _LATENCY = 0.1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quaycache.lazy_logger import set_up_with
+from quaycache._lazy import set_up_with
 
 
 def show_logs(verbose: int, quiet: bool) -> None:

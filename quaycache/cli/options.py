@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quaycache._lazy import LazyLogger
 from quaycache.cli.parser import UsageError, integer
 from quaycache.errors import SettingsError
 from quaycache.freshness import Mode, Policy
-from quaycache.lazy_logger import LazyLogger
 from quaycache.settings import parse_duration
 from quaycache.store.choice import store_at
-from quaycache.store.disk import DiskStore
+from quaycache.store.disk.store import DiskStore
 
 if TYPE_CHECKING:
     from quaycache.cli.parser import Options, Parser

@@ -160,7 +160,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
-    """Converts a whole number between two bounds, both of them allowed."""
+    """Return a converter of whole numbers between two bounds, both of them allowed."""
 
     def convert(text: str) -> int:
         # Python refuses to convert thousands of digits.

@@ -15,13 +15,13 @@ from quaycache.cli.logs import show_logs
 from quaycache.cli.options import add_cache_options, add_parallel, policy_of, store_for
 from quaycache.cli.output import FORMATS, format_time, print_err, print_out, stats_line
 from quaycache.cli.parser import Options, Parser, integer, one_of
-from quaycache.client import QuayClient
 from quaycache.errors import QuayAPIError, RateLimitedError
 from quaycache.freshness import Mode
+from quaycache.quay.client import QuayClient
+from quaycache.quay.retrying import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from quaycache.query import parse_query, parse_since
-from quaycache.resolver import DEFAULT_WORKERS
-from quaycache.resolver import resolve as resolve_queries
-from quaycache.retrying import DEFAULT_RETRIES, DEFAULT_TIMEOUT
+from quaycache.resolving.resolver import DEFAULT_WORKERS
+from quaycache.resolving.resolver import resolve as resolve_queries
 from quaycache.settings import find_token, parse_duration, parse_rate
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from quaycache.events import Listener
     from quaycache.model import Resolution
     from quaycache.query import Query
-    from quaycache.tag_client import TagClient
+    from quaycache.resolving.tag_client import TagClient
 
 
 # Repository names in one line of a warning.

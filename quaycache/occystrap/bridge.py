@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from quaycache.api_base import DEFAULT_API_URL
 from quaycache.cached.client import CachedQuayClient
-from quaycache.client import QuayClient
 from quaycache.errors import (
     AuthenticationError,
     MissingExtraError,
@@ -22,15 +21,16 @@ from quaycache.errors import (
 )
 from quaycache.freshness import Policy
 from quaycache.occystrap.logs import LOG, forwarded_logs
+from quaycache.quay.client import QuayClient
+from quaycache.quay.retrying import DEFAULT_RETRIES
 from quaycache.query import Query, midnight, parse_token
-from quaycache.resolver import DEFAULT_WORKERS, resolve
-from quaycache.retrying import DEFAULT_RETRIES
+from quaycache.resolving.resolver import DEFAULT_WORKERS, resolve
 from quaycache.store.choice import store_at
 
 if TYPE_CHECKING:
     from quaycache.model import Resolution
+    from quaycache.resolving.tag_client import TagClient
     from quaycache.store.protocol import Store
-    from quaycache.tag_client import TagClient
 
 _DEFAULT_TTL: Final = Policy().ttl
 

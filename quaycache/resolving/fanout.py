@@ -9,22 +9,22 @@ import time
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from quaycache._lazy import LazyLogger
 from quaycache.errors import Cancelled, QuayAPIError, ResolveInterrupted
 from quaycache.events import Checked, ChecksPlanned, PageListed, logged
 from quaycache.freshness import older_than
-from quaycache.lazy_logger import LazyLogger
 from quaycache.model import Failure, Listed, ListingPage, Resolution, TagAnswer
 from quaycache.resolving.lookup import Lookup, Target
 from quaycache.resolving.resolution import build_resolution
 from quaycache.resolving.work_queue import WorkQueue
+from quaycache.resolving.workers import Workers
 from quaycache.run import Run
-from quaycache.workers import Workers
 
 if TYPE_CHECKING:
     from quaycache.events import Event, Listener
     from quaycache.model import Repository
     from quaycache.query import Query
-    from quaycache.tag_client import BoundClient, TagClient
+    from quaycache.resolving.tag_client import BoundClient, TagClient
 
 LOG = LazyLogger(__name__)
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from quaycache.errors import QuayAPIError
     from quaycache.model import Listed, TagAnswer
     from quaycache.query import Query
-    from quaycache.tag_client import BoundClient
+    from quaycache.resolving.tag_client import BoundClient
 
 
 class Target(NamedTuple):

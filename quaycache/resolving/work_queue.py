@@ -10,14 +10,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from quaycache.lazy_logger import LazyLogger
+from quaycache._lazy import LazyLogger
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from quaycache.resolving.lookup import Lookup, Target
+    from quaycache.resolving.tag_client import BoundClient
     from quaycache.run import Run
-    from quaycache.tag_client import BoundClient
 
 LOG = LazyLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from quaycache.errors import SettingsError
 from quaycache.freshness import Policy
-from quaycache.store.disk import DiskStore
+from quaycache.store.disk.store import DiskStore
 
 if TYPE_CHECKING:
     from quaycache.store.protocol import Store
@@ -34,9 +34,9 @@ def store_at(
         raise SettingsError("a cache is in a directory or at a URL, not both")
     retention = (policy or Policy()).retention
     if url is not None:
-        from quaycache.store.redis import RedisStore  # redis-py takes time to import
+        from quaycache.store.redis.store import RedisStore  # redis-py takes time to import
 
         return RedisStore(url, retention=retention)
     if str(directory).startswith(_SCHEMES):
-        raise SettingsError("a cache directory is no URL: there is a setting for a cache's URL")
+        raise SettingsError("a URL is not a cache directory: use the setting for a cache's URL")
     return None if directory is None else DiskStore(directory, retention=retention)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from quaycache.store.protocol import Row
 
 
-class NamespaceSum(NamedTuple):
+class NamespaceSummary(NamedTuple):
     """A summary of what is stored for one namespace and identity.
 
     Attributes:
@@ -58,15 +58,15 @@ def matches(key: Key, glob: str) -> bool:
     return fnmatchcase(name, glob) or fnmatchcase(without_registry, glob)
 
 
-def sum_up(rows: Iterable[Row]) -> list[NamespaceSum]:
+def summarize(rows: Iterable[Row]) -> list[NamespaceSummary]:
     """Return a summary for each namespace and identity, in the order of the keys."""
-    by_scope: dict[Scope, list[Row]] = {}
+    groups: dict[Scope, list[Row]] = {}
     for row in rows:
-        by_scope.setdefault(row.key.scope, []).append(row)
-    return [_sum(scope, of) for scope, of in by_scope.items()]
+        groups.setdefault(row.key.scope, []).append(row)
+    return [_summary(scope, group) for scope, group in groups.items()]
 
 
-def keeps(
+def keep_predicate(
     rows: Iterable[Row], policy: Policy, now: Moment, *, strict: bool
 ) -> Callable[[Row], bool]:
     """Return a predicate for the rows that a prune keeps: valid ones within the retention.
@@ -98,12 +98,12 @@ def keeps(
     return keep
 
 
-def _sum(scope: Scope, rows: list[Row]) -> NamespaceSum:
+def _summary(scope: Scope, rows: list[Row]) -> NamespaceSummary:
     entries = [row.entry for row in rows if row.entry is not None]
     answers = [entry for entry in entries if isinstance(entry, StoredAnswer)]
     listings = [entry for entry in entries if isinstance(entry, StoredListing)]
     times = [entry.checked_at for entry in entries]
-    return NamespaceSum(
+    return NamespaceSummary(
         registry=registry_of(scope),
         namespace=scope.namespace,
         identity=scope.identity,

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final
 from zlib import crc32
 
-from quaycache.lazy_pattern import lazy_pattern
+from quaycache._lazy import lazy_pattern
 from quaycache.model import (
     MAX_SECONDS,
     UNKNOWN,

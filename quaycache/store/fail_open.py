@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import enum
 import math
-import os
 import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
-from weakref import WeakSet
 
-from quaycache.lazy_logger import LazyLogger
+from quaycache._lazy import LazyLogger
+from quaycache.after_fork import reset_in_children
 from quaycache.store.clock import monotonic
 
 LOG = LazyLogger("quaycache.store")
@@ -19,8 +18,6 @@ T = TypeVar("T")
 
 _FIRST_PAUSE: Final = 30.0
 _LONGEST_PAUSE: Final = 600.0
-
-_INSTANCES: Final[WeakSet[FailOpen]] = WeakSet()
 
 
 class State(enum.IntEnum):
@@ -46,8 +43,8 @@ class FailOpen:
         def load_answer(self, key):
             return self._fail_open.read(lambda: self._query(key), None)
 
-        def merge(self, entries, *, latest):
-            self._fail_open.write(lambda: self._merge(entries, latest), None)
+        def put_newer(self, entries, *, max_checked_at):
+            self._fail_open.write(lambda: self._merge(entries, max_checked_at), None)
 
     A command that fails cleans up its files or connections, then raises. The run gets the result of
     an empty store, and the store is not used for a while: `State.OFF`, or `State.READ_ONLY` if it
@@ -81,7 +78,7 @@ class FailOpen:
         self._pause = _FIRST_PAUSE
         self._retry_at = self._recovered_at = -math.inf
         self._warned = False
-        _INSTANCES.add(self)
+        reset_in_children(self)
 
     @property
     def name(self) -> str:
@@ -172,14 +169,6 @@ class FailOpen:
             self._state, self._recovered_at = State.OPEN, monotonic()
         self.inform("it works again")
 
-    def _reset_after_fork(self) -> None:
-        # A thread of the parent may have held the lock.
+    def reset_after_fork(self) -> None:
+        """Replace the lock: a thread of the parent may have held it."""
         self._lock = threading.Lock()
-
-
-def _reset_all_after_fork() -> None:
-    for instance in _INSTANCES:
-        instance._reset_after_fork()
-
-
-os.register_at_fork(after_in_child=_reset_all_after_fork)

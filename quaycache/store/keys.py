@@ -11,13 +11,12 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from quaycache._lazy import lazy_pattern
 from quaycache.api_base import parse_api_base
 from quaycache.errors import SettingsError
-from quaycache.lazy_pattern import lazy_pattern
 from quaycache.names import is_namespace, is_repository, is_tag
 
 SCHEMA_VERSION: Final = "1"
-ANONYMOUS: Final = "anon"
 
 _SEPARATOR: Final = "|"
 _IDENTITY = lazy_pattern(r"anon|[0-9a-f]{64}", re.ASCII)
@@ -52,15 +51,6 @@ class AnswerKey(NamedTuple):
 
 
 Key = ListingKey | AnswerKey
-
-
-def identity_of(token: str | None) -> str:
-    """Return ``anon``, or a one-way hash of the token."""
-    if token is None:
-        return ANONYMOUS
-    import hashlib  # OpenSSL: most runs are anonymous, and start without it
-
-    return hashlib.sha256(b"quaycache identity\0" + token.encode("utf-8")).hexdigest()
 
 
 def namespace_prefix(scope: Scope) -> str:

@@ -1,4 +1,4 @@
-"""What the cached client needs of a store. A directory is one; a network store can be another."""
+"""The interface between the cached client and a store: a directory, or a server."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     from quaycache.store.keys import AnswerKey, Key, Scope
 
 RETENTION: Final = 30 * 86400.0
-"""Seconds after which a store drops what it keeps, if nobody says otherwise."""
+"""Seconds after which a store drops an entry, unless it is told otherwise."""
 
 
 class Row(NamedTuple):
-    """One row of a store, for who looks after it.
+    """One row of a store, for maintenance code.
 
     Attributes:
-        entry: None if the bytes under this key are none.
-        size: bytes of key and value.
+        key: The key.
+        entry: The entry; None if the bytes under this key are not a valid one.
+        size: The bytes of key and value.
     """
 
     key: Key
@@ -28,24 +29,24 @@ class Row(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """What `Store.claim` returns.
+    """The result of `Store.claim`.
 
     Attributes:
-        answers: the stored answers for these repositories.
-        by_others: the repositories that another process has claimed.
+        answers: The stored answers for these repositories.
+        claimed_elsewhere: The repositories that another process has claimed.
     """
 
     answers: dict[str, StoredAnswer]
-    by_others: Collection[str]
+    claimed_elsewhere: Collection[str]
 
 
 class Pruned(NamedTuple):
     """What `Store.prune` dropped, or would drop.
 
     Attributes:
-        rows: dropped ones.
-        quarantines: dropped ones.
-        freed: bytes.
+        rows: The number of rows.
+        quarantines: The number of quarantined caches.
+        freed: The bytes that they took.
     """
 
     rows: int
@@ -54,11 +55,11 @@ class Pruned(NamedTuple):
 
 
 class Description(NamedTuple):
-    """A store at a glance.
+    """A summary of a store.
 
     Attributes:
-        size: bytes that it takes, all in all.
-        quarantines: how many damaged caches were put aside.
+        size: The bytes that it takes in all.
+        quarantines: The number of damaged caches in quarantine.
     """
 
     size: int
@@ -68,14 +69,14 @@ class Description(NamedTuple):
 class Store(Protocol):
     """Answers and listings between runs. Thread-safe.
 
-    What it finds, and what it fails to do, is never the job's trouble: a store that cannot be read
-    is empty, one that cannot be written keeps nothing, and one warning is logged under
-    ``quaycache.store``. Only `rows`, `prune` and `clean` raise: they are the job.
+    Stores fail open: a read error looks like an empty store, a write error drops the write, and
+    each store logs at most one warning, under ``quaycache.store``. Only `rows`, `prune` and `clean`
+    raise, because they are called for nothing else.
     """
 
     @property
     def location(self) -> str:
-        """Where it is; without a password."""
+        """The directory, or the URL without a password."""
 
     def now(self) -> float:
         """Return the time by the clock that counts every ``stored_at``, in seconds.
@@ -85,10 +86,10 @@ class Store(Protocol):
         """
 
     def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
-        """Every answer for one tag, by repository, in one read."""
+        """Return every answer for one tag, by repository, in one read."""
 
     def load_answer(self, key: AnswerKey) -> StoredAnswer | None:
-        """One answer."""
+        """Return one answer, or None."""
 
     def claim(
         self, scope: Scope, tag: str, repositories: Collection[str], *, seconds: float
@@ -107,54 +108,54 @@ class Store(Protocol):
         """
 
     def load_listing(self, scope: Scope) -> StoredListing | None:
-        """The listing of a namespace."""
+        """Return the listing of a namespace, or None."""
 
-    def merge(self, entries: Mapping[Key, Entry], *, latest: float) -> None:
+    def put_newer(self, entries: Mapping[Key, Entry], *, max_checked_at: float) -> None:
         """Store entries in one batch.
 
-        Of two under one key the newer ``checked_at`` wins, but what is stored with one later than
-        `latest` has a time that cannot be, and loses.
+        If two entries share a key, the one with the newer ``checked_at`` is kept. A stored entry
+        whose time is later than *max_checked_at* has an impossible time, and is replaced.
         """
 
-    def remove(self, keys: Mapping[Key, float]) -> None:
-        """Remove each key's entry if its ``checked_at`` is not later than the key's value."""
+    def remove_if_not_newer(self, keys: Mapping[Key, float]) -> None:
+        """Remove each key's entry, unless its ``checked_at`` is later than the key's value."""
 
-    def keep_listed(self, scope: Scope, listed: Collection[str], *, until: float) -> None:
-        """Remove, for every tag, the answers of repositories that are not in `listed`.
+    def discard_unlisted(self, scope: Scope, listed: Collection[str], *, until: float) -> None:
+        """Remove, for every tag, the answers of repositories that are not in *listed*.
 
-        Those checked after `until` stay: they are newer than the listing.
+        Answers checked after *until* stay: they are newer than the listing.
         """
 
     def rows(self) -> Iterator[Row]:
-        """Everything stored, in the order of the keys; nothing if it is damaged.
+        """Yield everything stored, in the order of the keys; nothing if the store is damaged.
 
         Raises:
-            StoreError: it is in use, or may not be read.
+            StoreError: If the store is in use, or may not be read.
         """
 
     def prune(
         self, keep: Callable[[Row], bool], *, quarantined_before: float, dry_run: bool = False
     ) -> Pruned:
-        """Drop every row but those to keep, and take as little room as possible.
+        """Drop all rows but those to keep, and compact the rest.
 
         Args:
-            keep: whether a row stays; rows that are none of ours are not even shown to it.
-            quarantined_before: seconds UTC; what was put aside before then goes too.
-            dry_run: drop nothing, and say what would go.
+            keep: Returns whether a row stays; foreign rows are dropped without being shown to it.
+            quarantined_before: Seconds UTC; caches quarantined before then are dropped, too.
+            dry_run: Whether to drop nothing, and only return what would be dropped.
 
         Raises:
-            StoreError: it is in use, or may not be written.
+            StoreError: If the store is in use, or may not be written.
         """
 
     def clean(self) -> int:
-        """Remove everything of ours, and nothing else; the number of bytes freed.
+        """Remove all files and keys of quaycache, and no others; return the number of bytes freed.
 
         Raises:
-            StoreError: as `prune`.
+            StoreError: As `prune`.
         """
 
     def describe(self) -> Description:
-        """What it takes."""
+        """Return a summary."""
 
     def close(self) -> None:
-        """Write what is to be written, and let go of everything. For good."""
+        """Write what is pending, and release all resources for good."""

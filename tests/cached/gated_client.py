@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from quaycache.bound_client import ListingCursor
 from quaycache.model import Listed, ListingPage, TagAnswer
+from quaycache.quay.bound import ListingCursor
 from quaycache.testing.registry import Registry
 from tests.cached.model_client import ModelClient
 from tests.conftest import HANG_GUARD

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from quaycache.bound_client import ListingCursor
 from quaycache.errors import (
     AuthenticationError,
     NotFoundError,
@@ -15,9 +14,10 @@ from quaycache.errors import (
     TransportError,
 )
 from quaycache.model import Listed, ListingPage, Provenance, TagAnswer
-from quaycache.payload import parse_listing, parse_tag, parse_tag_fields
+from quaycache.names import ANONYMOUS
+from quaycache.quay.bound import ListingCursor
+from quaycache.quay.payload import parse_listing, parse_tag, parse_tag_fields
 from quaycache.run import Run
-from quaycache.store.keys import ANONYMOUS
 from quaycache.testing.answers import Answer, QuayApi
 from quaycache.testing.registry import Registry
 
@@ -30,7 +30,7 @@ _ERRORS: dict[int, type[QuayAPIError]] = {
 
 @dataclass
 class ModelClient:
-    """Asks a `Registry` what `quaycache.client.QuayClient` asks a server.
+    """Asks a `Registry` what `quaycache.quay.client.QuayClient` asks a server.
 
     Attributes:
         pass_time: moves the registry's clock forward by seconds.

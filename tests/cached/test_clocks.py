@@ -47,7 +47,7 @@ class TestClocks:
         site.wait(TTL)
         assert site.resolve().cost == (1, 0)
 
-    def test_a_time_from_the_future_is_no_better_offline(self, site: Site) -> None:
+    def test_a_time_from_the_future_is_void_offline_too(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         site.resolve()
         site.move_local_clock(-86_400 * 365 * 30)

@@ -29,19 +29,21 @@ from hypothesis.stateful import (
 )
 
 from quaycache import Query, resolve, run
-from quaycache.bound_client import BoundQuayClient
 from quaycache.cached.bound import BoundCachedClient
 from quaycache.cached.client import CachedQuayClient
-from quaycache.client import QuayClient
 from quaycache.errors import QuayAPIError, TransportError
 from quaycache.freshness import Mode, Policy
 from quaycache.model import UNKNOWN, Listed, Provenance, StoredAnswer, Tag, TagAnswer
+from quaycache.names import ANONYMOUS
+from quaycache.quay.bound import BoundQuayClient
+from quaycache.quay.client import QuayClient
 from quaycache.run import Run
-from quaycache.store import disk, redis_commands, redis_layout
-from quaycache.store.disk import DiskStore
-from quaycache.store.keys import ANONYMOUS, AnswerKey, Scope
+from quaycache.store.disk import store as disk_store
+from quaycache.store.disk.store import DiskStore
+from quaycache.store.keys import AnswerKey, Scope
 from quaycache.store.protocol import Store
-from quaycache.store.redis import RedisStore
+from quaycache.store.redis import commands, layout
+from quaycache.store.redis.store import RedisStore
 from quaycache.testing import answers
 from quaycache.testing.errors import RegistryError
 from quaycache.testing.registry import Registry
@@ -129,7 +131,7 @@ class Histories(RuleBasedStateMachine):
         self.poisoned = poisoned
         self.opened = contextlib.ExitStack()
         clock = SimpleNamespace(time=self.local, monotonic=lambda: self.time)
-        for module in (run, disk, redis_commands):
+        for module in (run, disk_store, commands):
             self.opened.enter_context(mock.patch.object(module, "time", clock))
         self.opened.enter_context(mock.patch.object(answers, "PAGE_SIZE", 2))
         self.store = self.open_store()
@@ -231,7 +233,7 @@ class Histories(RuleBasedStateMachine):
         state = self.visible().get((name, tag))
         found = state and Tag(tag, *state)
         planted = StoredAnswer(found, self.time + seconds, self.local())
-        self.store.merge({AnswerKey(SCOPE, tag, name): planted}, latest=float("inf"))
+        self.store.put_newer({AnswerKey(SCOPE, tag, name): planted}, max_checked_at=float("inf"))
         self.something_happens("push" if found is None else "delete", name, tag, 1, 0)
         self.time_passes_and_resolve(tag, self.bound())
         self.resolve_twice(tag)
@@ -700,7 +702,7 @@ class HistoriesOnRedis(Histories):
         def server_time(_: object) -> float:
             return self.time + self.AHEAD
 
-        for module in (redis_layout, redis_commands):
+        for module in (layout, commands):
             self.opened.enter_context(mock.patch.object(module, "seconds_of", server_time))
         store = RedisStore(self.url, retention=1e9)
         store.clean()

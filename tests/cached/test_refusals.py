@@ -19,11 +19,11 @@ from quaycache import (
     resolve,
 )
 from quaycache.model import Listed
-from quaycache.relisting import MAX_LISTINGS
+from quaycache.quay.relisting import MAX_LISTINGS
+from quaycache.resolving.tag_client import BoundClient
 from quaycache.run import Run
 from quaycache.store.entry import Entry
 from quaycache.store.keys import Key, Scope
-from quaycache.tag_client import BoundClient
 from quaycache.testing import Fault
 from tests.cached.conftest import POLICY, Site
 from tests.conftest import HANG_GUARD
@@ -144,13 +144,13 @@ def test_a_namespace_that_was_emptied_is_listed_again_once(site: Site) -> None:
 class ReadOnlyStore(DiskStore):
     """A store that takes nothing, like one that belongs to another user."""
 
-    def merge(self, entries: Mapping[Key, Entry], *, latest: float) -> None:
+    def put_newer(self, entries: Mapping[Key, Entry], *, max_checked_at: float) -> None:
         pass
 
-    def remove(self, keys: Mapping[Key, float]) -> None:
+    def remove_if_not_newer(self, keys: Mapping[Key, float]) -> None:
         pass
 
-    def keep_listed(self, scope: Scope, listed: Collection[str], *, until: float) -> None:
+    def discard_unlisted(self, scope: Scope, listed: Collection[str], *, until: float) -> None:
         pass
 
 

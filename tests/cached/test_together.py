@@ -27,8 +27,9 @@ from quaycache.cached.write_behind import WriteBehind
 from quaycache.errors import Cancelled, PermissionDeniedError
 from quaycache.events import Event, PageListed
 from quaycache.model import Provenance, StoredAnswer, StoredListing, TagAnswer
+from quaycache.names import ANONYMOUS
 from quaycache.run import Run
-from quaycache.store.keys import ANONYMOUS, Scope
+from quaycache.store.keys import Scope
 from quaycache.testing import EmbeddedQuay, Fault
 from tests.cached.conftest import POLICY, TTL, URI, Site
 from tests.conftest import HANG_GUARD, command_environment
@@ -126,7 +127,7 @@ class TestTogether:
             assert len(resolve([URI], client=cached).images) == 1
         assert site.cost() == (1, 2)
 
-    def test_who_lists_names_at_the_same_time_shares_one_walk(self, site: Site) -> None:
+    def test_threads_that_list_names_at_the_same_time_share_one_walk(self, site: Site) -> None:
         site.registry.populate("kolla", 250)
         site.quay.configure(latency=0.05)
         begin = threading.Barrier(8)
@@ -156,7 +157,7 @@ class TestTogether:
             assert len(resolve([URI], client=cached, on_event=listen).images) == 5
         assert found == [0, 5]
 
-    def test_a_listing_that_was_stored_since_one_looked_is_not_walked_anew(
+    def test_a_listing_that_another_run_has_just_stored_is_not_walked_again(
         self, site: Site
     ) -> None:
         site.registry.populate("kolla", 250)

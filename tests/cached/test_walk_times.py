@@ -10,10 +10,11 @@ from typing import cast
 import pytest
 
 from quaycache import CachedQuayClient, DiskStore, QuayClient
-from quaycache.bound_client import ListingCursor
 from quaycache.model import ListingPage
+from quaycache.names import ANONYMOUS
+from quaycache.quay.bound import ListingCursor
 from quaycache.run import Run
-from quaycache.store.keys import ANONYMOUS, Scope
+from quaycache.store.keys import Scope
 from quaycache.testing import answers
 from quaycache.testing.registry import Registry
 from tests.cached.model_client import ModelClient

@@ -18,8 +18,8 @@ from pathlib import Path
 from quaycache.testing import EmbeddedQuay
 from tests import programs
 from tests.conftest import HANG_GUARD
-from tests.connect_proxy import ConnectProxy
-from tests.nginx import nginx_before
+from tests.quay.connect_proxy import ConnectProxy
+from tests.quay.nginx import nginx_before
 
 _REGISTRY = """
 version: 0.1

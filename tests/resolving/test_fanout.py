@@ -13,9 +13,9 @@ import pytest
 from quaycache import Provenance, QuayClient, resolve
 from quaycache.events import Checked, Event
 from quaycache.model import Listed, ListingPage, Repository, Tag, TagAnswer
+from quaycache.resolving.tag_client import TagClient
 from quaycache.resolving.work_queue import WorkQueue
 from quaycache.run import Run
-from quaycache.tag_client import TagClient
 from quaycache.testing import EmbeddedQuay
 from tests.conftest import HANG_GUARD
 

@@ -10,7 +10,7 @@ from quaycache import Provenance, Query, Resolution, Usage
 from quaycache.model import Tag, TagAnswer
 from quaycache.resolving.lookup import Lookup, Target
 from quaycache.resolving.resolution import build_resolution
-from quaycache.tag_client import BoundClient
+from quaycache.resolving.tag_client import BoundClient
 
 FETCHED, FRESH, STALE = Provenance.FETCHED, Provenance.FRESH, Provenance.STALE
 

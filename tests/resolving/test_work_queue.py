@@ -10,9 +10,9 @@ import pytest
 
 from quaycache.model import Listed
 from quaycache.resolving.lookup import Lookup, Target
+from quaycache.resolving.tag_client import BoundClient
 from quaycache.resolving.work_queue import WorkQueue
 from quaycache.run import Run
-from quaycache.tag_client import BoundClient
 
 NAMES = [f"r{number:02}" for number in range(40)]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from quaycache.store.protocol import Store
-from quaycache.store.redis import RedisStore
+from quaycache.store.redis.store import RedisStore
 from tests.store.samples import FOR_EVER as FOR_EVER
 from tests.store.samples import disk_store, warnings
 

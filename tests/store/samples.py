@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from quaycache.model import LastModified, StoredAnswer, StoredListing, Tag
-from quaycache.store.disk import DiskStore
+from quaycache.store.disk.store import DiskStore
 from quaycache.store.entry import Entry
 from quaycache.store.keys import AnswerKey, Key, ListingKey, Scope
 from quaycache.store.protocol import Store
@@ -61,7 +61,7 @@ def listing(checked_at: float = NOW, **rows: LastModified) -> StoredListing:
 
 
 def merge(store: Store, entries: Mapping[Key, Entry], latest: float = LATEST) -> None:
-    store.merge(entries, latest=latest)
+    store.put_newer(entries, max_checked_at=latest)
 
 
 def disk_store(directory: str | Path) -> DiskStore:
@@ -131,6 +131,6 @@ class Clock:
     @classmethod
     def installed(cls, monkeypatch: pytest.MonkeyPatch) -> Clock:
         clock = cls()
-        for module in ("fail_open", "disk"):
+        for module in ("fail_open", "disk.store"):
             monkeypatch.setattr(f"quaycache.store.{module}.monotonic", clock)
         return clock

@@ -35,10 +35,10 @@ STORE_ONE = """
     from quaycache.store.keys import AnswerKey, Scope
     scope = Scope("https://quay.io/api/v1", "anon", "kolla")
     store = store_at(sys.argv[1] or None, sys.argv[2] or None)
-    store.merge(
+    store.put_newer(
         {AnswerKey(scope, "v1", name): StoredAnswer(None, 1795000000.0, 4e9)
          for name in sys.argv[3:]},
-        latest=2e9,
+        max_checked_at=2e9,
     )
     store.close()
 """
@@ -97,7 +97,7 @@ def test_a_changed_answer_is_loaded_again(store: Store) -> None:
     merge(store, {key(): absent(), key("glance"): absent()})
     store.load_answers(SCOPE, "v1")
     merge(store, {key(): present(NOW + 1)})
-    store.remove({key("glance"): NOW})
+    store.remove_if_not_newer({key("glance"): NOW})
     assert store.load_answers(SCOPE, "v1") == {"nova-api": present(NOW + 1)}
 
 
@@ -135,7 +135,9 @@ def test_a_new_entry_of_the_same_time_is_kept(store: Store) -> None:
 
 def test_a_removal_keeps_newer_entries(store: Store) -> None:
     merge(store, {key("old"): absent(), key("new"): absent(NOW + 1), LISTING_KEY: listing()})
-    store.remove({key("old"): NOW, key("new"): NOW, key("none"): NOW, LISTING_KEY: NOW})
+    store.remove_if_not_newer(
+        {key("old"): NOW, key("new"): NOW, key("none"): NOW, LISTING_KEY: NOW}
+    )
     assert store.load_answers(SCOPE, "v1") == {"new": absent(NOW + 1)}
     assert store.load_listing(SCOPE) is None
 
@@ -154,7 +156,7 @@ def test_unlisted_repositories_are_removed_for_every_tag(store: Store) -> None:
     merge(store, {**entries, LISTING_KEY: listing()})
     merge(store, {key(tag=f"v{number}"): absent() for number in range(3)})
     merge(store, {key("nova-db"): absent(), key("nova-db", "new"): absent(NOW + 1)})
-    store.keep_listed(SCOPE, ["glance", "nova", "a/nova-api", "none"], until=NOW)
+    store.discard_unlisted(SCOPE, ["glance", "nova", "a/nova-api", "none"], until=NOW)
     expected = {encode_key(one) for one in (*spared, key("nova-db", "new"))}
     assert {encode_key(row.key) for row in store.rows()} == expected
 
@@ -178,7 +180,7 @@ def test_neighbours_do_not_see_each_other(store: Store, neighbour: AnswerKey) ->
     assert store.load_answers(neighbour.scope, neighbour.tag) == {
         "nova-api": present(NOW + 1, neighbour.tag)
     }
-    store.keep_listed(SCOPE, ["nova"], until=LATEST)
+    store.discard_unlisted(SCOPE, ["nova"], until=LATEST)
     same_scope = neighbour.scope == SCOPE
     assert (store.load_answer(neighbour) is None) == same_scope
 
@@ -197,7 +199,7 @@ def test_a_closed_store_is_empty(store: Store, place: Place) -> None:
     store.close()
     store.close()
     merge(store, {key("b"): absent()})
-    store.remove({key(): LATEST})
+    store.remove_if_not_newer({key(): LATEST})
     assert store.load_answers(SCOPE, "v1") == {}
     assert store.load_answer(key()) is None
     assert store.load_listing(SCOPE) is None
@@ -305,8 +307,8 @@ def test_a_claim_returns_stored_answers(store: Store) -> None:
     merge(store, {key("a"): present(), key("b"): absent(), key("c", "v2"): absent()})
     claimed = store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=2)
     assert claimed.answers == {"a": present(), "b": absent()}
-    assert list(claimed.by_others) == []
-    assert list(store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=2).by_others) == []
+    assert list(claimed.claimed_elsewhere) == []
+    assert list(store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=2).claimed_elsewhere) == []
     assert [row.key for row in store.rows()] == [key("a"), key("b"), key("c", "v2")]
 
 
@@ -314,7 +316,7 @@ def test_a_release_leaves_answers(store: Store) -> None:
     merge(store, {key("a"): present(), key("b"): absent()})
     store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=30)
     store.release(SCOPE, "v1", ["a", "c"])
-    assert list(store.claim(SCOPE, "v1", ["a", "c"], seconds=2).by_others) == []
+    assert list(store.claim(SCOPE, "v1", ["a", "c"], seconds=2).claimed_elsewhere) == []
     assert store.load_answers(SCOPE, "v1") == {"a": present(), "b": absent()}
     store.close()
     store.release(SCOPE, "v1", ["a"])

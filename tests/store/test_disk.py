@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from quaycache.errors import SettingsError, StoreError
-from quaycache.store.disk import DiskStore
+from quaycache.store.disk.preflight import SCHEMA, SETTINGS
+from quaycache.store.disk.store import DiskStore
 from quaycache.store.keys import AnswerKey, Scope
-from quaycache.store.preflight import SCHEMA, SETTINGS
 from tests.store.samples import (
     LATEST,
     NOW,
@@ -35,21 +35,21 @@ from tests.store.samples import (
 STORE_ONE = """
     import sys
     from quaycache.model import StoredAnswer
-    from quaycache.store.disk import DiskStore
+    from quaycache.store.disk.store import DiskStore
     from quaycache.store.keys import AnswerKey, Scope
     scope = Scope("https://quay.io/api/v1", "anon", "kolla")
     store = DiskStore(sys.argv[1])
-    store.merge(
+    store.put_newer(
         {AnswerKey(scope, "v1", name): StoredAnswer(None, 1795000000.0, 4e9)
          for name in sys.argv[2:]},
-        latest=2e9,
+        max_checked_at=2e9,
     )
     store.close()
 """
 
 OPEN = """
     import sys
-    from quaycache.store.disk import DiskStore
+    from quaycache.store.disk.store import DiskStore
     from quaycache.store.keys import Scope
     store = DiskStore(sys.argv[1])
     print(len(store.load_answers(Scope("https://quay.io/api/v1", "anon", "kolla"), "v1")))
@@ -77,9 +77,9 @@ def test_reading_creates_no_files(directory: Path) -> None:
     assert store.load_answers(SCOPE, "v1") == {}
     assert store.load_answer(key()) is None
     assert store.load_listing(SCOPE) is None
-    store.remove({key(): LATEST})
-    store.keep_listed(SCOPE, ["nova"], until=LATEST)
-    store.merge({}, latest=LATEST)
+    store.remove_if_not_newer({key(): LATEST})
+    store.discard_unlisted(SCOPE, ["nova"], until=LATEST)
+    store.put_newer({}, max_checked_at=LATEST)
     assert list(store.rows()) == []
     assert store.describe().size == 0
     assert store.clean() == 0
@@ -91,11 +91,13 @@ def test_reading_creates_no_files(directory: Path) -> None:
 def test_reading_needs_no_diskcache(directory: Path) -> None:
     finished(STORE_ONE, directory, "a")
     script = (
-        OPEN.replace("sys.stdin.read()", "store.remove({}); store.close(); print(*sys.modules)")
+        OPEN.replace(
+            "sys.stdin.read()", "store.remove_if_not_newer({}); store.close(); print(*sys.modules)"
+        )
         + "\n"
     )
     modules = set(finished(script, directory).split())
-    assert "quaycache.store.disk" in modules
+    assert "quaycache.store.disk.store" in modules
     heavy = {"diskcache", "httpx", "logging", "tempfile", "subprocess", "concurrent", "shutil"}
     assert heavy.isdisjoint(modules)
 

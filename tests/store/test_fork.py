@@ -18,8 +18,8 @@ PROGRAM = """
     import json, os, signal, sys, threading, time
     from quaycache.errors import StoreError
     from quaycache.model import StoredAnswer
-    from quaycache.store import disk
-    from quaycache.store.disk import DiskStore
+    from quaycache.store.disk import store as disk
+    from quaycache.store.disk.store import DiskStore
     from quaycache.store.keys import AnswerKey, Scope
 
     signal.alarm(30)
@@ -28,7 +28,8 @@ PROGRAM = """
 
     def put(store, name):
         now = time.time()
-        store.merge({AnswerKey(scope, "v1", name): StoredAnswer(None, now, now)}, latest=now)
+        entries = {AnswerKey(scope, "v1", name): StoredAnswer(None, now, now)}
+        store.put_newer(entries, max_checked_at=now)
 
     def names(store):
         return sorted(store.load_answers(scope, "v1"))

@@ -57,7 +57,7 @@ def directory(tmp_path: Path) -> Path:
     """A valid, closed cache with one answer and one listing."""
     path = tmp_path / "cache"
     with closing(disk_store(path)) as store:
-        store.merge({key(): present(), LISTING_KEY: listing()}, latest=LATEST)
+        store.put_newer({key(): present(), LISTING_KEY: listing()}, max_checked_at=LATEST)
     return path
 
 
@@ -105,9 +105,9 @@ def use(directory: Path) -> set[str]:
         with suppress(StoreError):
             list(store.rows())
         store.describe()
-        store.merge({key("evil"): absent(), key("evil2"): absent()}, latest=LATEST)
-        store.remove({key("evil2"): LATEST})
-        store.keep_listed(SCOPE, found | {"evil"}, until=LATEST)
+        store.put_newer({key("evil"): absent(), key("evil2"): absent()}, max_checked_at=LATEST)
+        store.remove_if_not_newer({key("evil2"): LATEST})
+        store.discard_unlisted(SCOPE, found | {"evil"}, until=LATEST)
         store.load_answers(SCOPE, "v1")
     return found
 
@@ -115,7 +115,7 @@ def use(directory: Path) -> set[str]:
 def works(directory: Path) -> None:
     """Check that a new store keeps what it is given."""
     with closing(disk_store(directory)) as store:
-        store.merge({key("works"): absent()}, latest=LATEST)
+        store.put_newer({key("works"): absent()}, max_checked_at=LATEST)
         assert store.load_answers(SCOPE, "v1")["works"] == absent()
     with closing(disk_store(directory)) as store:
         assert store.load_answer(key("works")) == absent()
@@ -164,7 +164,7 @@ def test_files_outside_are_neither_read_nor_deleted(
         with closing(disk_store(directory)) as store:
             store.prune(lambda _: True, quarantined_before=0.0)
             assert set(store.load_answers(SCOPE, "v1")) == {"nova-api", "evil"}
-            store.remove({key("evil"): LATEST})
+            store.remove_if_not_newer({key("evil"): LATEST})
     works(directory)
     assert warnings(caplog) == []
 
@@ -200,7 +200,7 @@ def test_rows_of_another_shape_are_ignored(
     with closing(disk_store(directory)) as store:
         assert set(store.load_answers(SCOPE, "v1")) == {"nova-api"}
         assert store.load_answer(key("evil")) is None
-        store.merge({key("evil"): present()}, latest=LATEST)
+        store.put_newer({key("evil"): present()}, max_checked_at=LATEST)
         assert store.load_answer(key("evil")) == present()
     works(directory)
     assert warnings(caplog) == []
@@ -310,7 +310,7 @@ def garbage(directory: Path) -> None:
     """Overwrite the pages of the table and of its index, but not those of schema and settings."""
     with closing(disk_store(directory)) as store:
         entries: dict[Key, Entry] = {key(f"r{number}"): absent() for number in range(3000)}
-        store.merge(entries, latest=LATEST)
+        store.put_newer(entries, max_checked_at=LATEST)
     content = bytearray(database(directory).read_bytes())
     content[4096 * 20 :] = b"\xa5" * (len(content) - 4096 * 20)
     database(directory).write_bytes(content)
@@ -466,14 +466,14 @@ def test_damage_while_the_store_is_open_is_quarantined_once(
         for number in range(3):
             store.load_answers(SCOPE, "v1")
             sql(directory, "CREATE TABLE IF NOT EXISTS evil (x)")
-            store.merge({key(f"r{number}"): absent()}, latest=LATEST)
+            store.put_newer({key(f"r{number}"): absent()}, max_checked_at=LATEST)
             store.load_answers(SCOPE, "v1")
     assert len(warnings(caplog)) == len(quarantines(directory)) == 1
 
 
 def test_a_flipped_byte_costs_one_entry(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     with closing(disk_store(directory)) as store:
-        store.merge({key("glance"): absent()}, latest=LATEST)
+        store.put_newer({key("glance"): absent()}, max_checked_at=LATEST)
     content = database(directory).read_bytes()
     digest = b"\xaa" * 32
     assert content.count(digest) == 1
@@ -498,7 +498,7 @@ def test_a_lost_log_loses_only_its_own_entries(
     directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(disk_store(directory)) as store:
-        store.merge({key("glance"): absent()}, latest=LATEST)
+        store.put_newer({key("glance"): absent()}, max_checked_at=LATEST)
         copy = tmp_path / "copy"
         (copy / "quaycache-1").mkdir(parents=True)
         shutil.copy(database(directory), database(copy))
@@ -610,11 +610,11 @@ def test_a_write_lock_held_between_two_batches(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(disk_store(directory)) as store:
-        store.merge({key("a"): absent()}, latest=LATEST)
+        store.put_newer({key("a"): absent()}, max_checked_at=LATEST)
         with process(HOLD_WRITE_LOCK, database(directory)) as line:
             assert line == "locked"
-            store.merge({key("b"): absent()}, latest=LATEST)
-            store.merge({key("c"): absent()}, latest=LATEST)
+            store.put_newer({key("b"): absent()}, max_checked_at=LATEST)
+            store.put_newer({key("c"): absent()}, max_checked_at=LATEST)
             assert set(store.load_answers(SCOPE, "v1")) == {"nova-api", "a"}
     assert len(warnings(caplog)) == 1
 
@@ -714,7 +714,7 @@ def test_a_read_only_file_system_is_read(
     path = mount("size=8m") / "cache"
     if log.startswith("full"):
         with closing(disk_store(directory)) as store:
-            store.merge({key("glance"): absent()}, latest=LATEST)
+            store.put_newer({key("glance"): absent()}, max_checked_at=LATEST)
             shutil.copytree(directory, path)
         if log == "full":
             database(path).with_name("cache.db-shm").unlink()
@@ -752,7 +752,7 @@ def test_a_full_disk_ends_storing_but_not_the_run(
             entries: dict[Key, Entry] = {
                 key(f"r{batch}-{number}"): present() for number in range(100)
             }
-            store.merge(entries, latest=LATEST)
+            store.put_newer(entries, max_checked_at=LATEST)
             loaded = len(store.load_answers(SCOPE, "v1"))
             assert loaded % 100 == 0
     assert len(warnings(caplog)) == 1

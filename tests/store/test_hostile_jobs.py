@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from quaycache import DiskStore
-from quaycache.store.keys import ANONYMOUS, Scope
-from quaycache.store.removal import remove
+from quaycache.names import ANONYMOUS
+from quaycache.store.disk.removal import remove
+from quaycache.store.keys import Scope
 from quaycache.testing import EmbeddedQuay
 from tests.conftest import Finished
 from tests.store.forgery import Index

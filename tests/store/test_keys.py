@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quaycache.names import identity_of
 from quaycache.store.keys import (
     AnswerKey,
     Key,
@@ -14,7 +15,6 @@ from quaycache.store.keys import (
     answers_prefix,
     decode_key,
     encode_key,
-    identity_of,
     namespace_prefix,
 )
 from tests.store.samples import LISTING_KEY, SCOPE, key

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from quaycache.store.disk import DiskStore
+from quaycache.store.disk.store import DiskStore
 from tests.store.samples import SCOPE, warnings
 
 KILLS = 100
@@ -25,7 +25,7 @@ LINE_GUARD = 60.0
 WRITE = textwrap.dedent("""
     import os, sys, time
     from quaycache.model import StoredAnswer
-    from quaycache.store.disk import DiskStore
+    from quaycache.store.disk.store import DiskStore
     from quaycache.store.keys import AnswerKey, Scope
     scope = Scope("https://quay.io/api/v1", "anon", "kolla")
     name = sys.argv[2]
@@ -35,7 +35,7 @@ WRITE = textwrap.dedent("""
             AnswerKey(scope, "v1", f"{name}-{batch}-{number}"): StoredAnswer(None, 5.0, 4e9)
             for number in range(10)
         }
-        store.merge(entries, latest=10.0)
+        store.put_newer(entries, max_checked_at=10.0)
         os.write(1, f"{batch}\\n".encode())
         # Without a pause the other writers may wait too long; a real one pauses for longer.
         time.sleep(0.005)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from quaycache.store.faults import LockUnavailableError, StoreInUseError
-from quaycache.store.lock import StoreLock
+from quaycache.store.disk.faults import LockUnavailableError, StoreInUseError
+from quaycache.store.disk.lock import StoreLock
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_removed_lock_file_is_not_held(path: str, monkeypatch: pytest.MonkeyPa
             Path(path).touch()
         real_flock(descriptor, operation)
 
-    monkeypatch.setattr("quaycache.store.lock.fcntl.flock", flock_just_after_a_clean)
+    monkeypatch.setattr("quaycache.store.disk.lock.fcntl.flock", flock_just_after_a_clean)
     lock.acquire(exclusive=True)
     assert cleaned
     with pytest.raises(StoreInUseError):

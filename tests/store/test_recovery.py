@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from quaycache.errors import StoreError
-from quaycache.store.disk import DiskStore
+from quaycache.store.disk.store import DiskStore
 from tests.store.samples import (
     HOLD_FLOCK,
     HOLD_WRITE_LOCK,
@@ -44,7 +44,7 @@ FILL_UP = """
     import json, os, resource, sys, time
     from quaycache.model import StoredAnswer
     from quaycache.store import fail_open
-    from quaycache.store.disk import DiskStore
+    from quaycache.store.disk.store import DiskStore
     from quaycache.store.keys import AnswerKey, Scope
 
     now = 1000.0
@@ -58,7 +58,7 @@ FILL_UP = """
             AnswerKey(scope, "v1", f"{name}-{number}"): StoredAnswer(None, 5.0, time.time())
             for number in range(count)
         }
-        store.merge(entries, latest=10.0)
+        store.put_newer(entries, max_checked_at=10.0)
 
     def names(of):
         return sorted({name.split("-")[0] for name in of.load_answers(scope, "v1")})
@@ -227,7 +227,7 @@ def test_an_unexpected_error_is_over_after_a_while(
         raise ValueError("unexpected")
 
     with monkeypatch.context() as patched:
-        patched.setattr("quaycache.store.reader.decode_answer", fail)
+        patched.setattr("quaycache.store.disk.reader.decode_answer", fail)
         assert store.load_answers(SCOPE, "v1") == {}
     clock.advance(PAUSE)
     assert store.load_answers(SCOPE, "v1") == {"nova-api": present()}
@@ -306,7 +306,7 @@ def test_a_deleted_directory_is_empty_to_a_reader(
         assert store.load_answer(key()) is None
         assert store.load_answers(SCOPE, "v1") == {}
         assert list(store.rows()) == []
-        store.remove({key(): NOW})
+        store.remove_if_not_newer({key(): NOW})
     assert not directory.exists()
     assert len(infos(caplog)) == 1
 

@@ -17,11 +17,11 @@ import redis
 
 from quaycache.errors import SettingsError, StoreError
 from quaycache.model import StoredAnswer
-from quaycache.store import redis_commands
 from quaycache.store.entry import Entry, encode_entry
 from quaycache.store.keys import Key, encode_key
-from quaycache.store.redis import RedisStore
-from quaycache.store.redis_server import RedisServer
+from quaycache.store.redis import commands
+from quaycache.store.redis.server import RedisServer
+from quaycache.store.redis.store import RedisStore
 from tests import programs, redis_server
 from tests.conftest import HANG_GUARD
 from tests.redis_server import running_redis
@@ -154,7 +154,7 @@ class TestLayout:
 
 
 class TestUnlisted:
-    """What a completed walk does on the server: `Store.keep_listed` removes unlisted answers."""
+    """What a completed walk removes from the server: `Store.discard_unlisted`."""
 
     TAGS = "quaycache:tags|1|https://quay.io/api/v1|anon|kolla|"
 
@@ -164,7 +164,7 @@ class TestUnlisted:
             if number:
                 server.delete(HASH.replace("|v1|", f"|v{number}|"))
         server.sadd(self.TAGS, b"\xff\xfe", "no tag")
-        store.keep_listed(SCOPE, ["glance", "nova-api"], until=LATEST)
+        store.discard_unlisted(SCOPE, ["glance", "nova-api"], until=LATEST)
         assert server.smembers(self.TAGS) == {b"v0"}
         assert store.load_answers(SCOPE, "v0") == {"nova-api": absent()}
 
@@ -175,19 +175,19 @@ class TestUnlisted:
         for number in range(100):
             merge(store, {key("nova-api", f"v{number}"): absent()})
         before = received(server)
-        store.keep_listed(SCOPE, listed, until=LATEST)
+        store.discard_unlisted(SCOPE, listed, until=LATEST)
         assert received(server) - before < 2 * len("".join(listed))
         assert list(store.rows()) == []
 
     def test_no_answers_cost_no_listing(self, store: RedisStore, server: redis.Redis) -> None:
         before = received(server)
-        store.keep_listed(SCOPE, ["nova-api" * 30] * 1000, until=LATEST)
+        store.discard_unlisted(SCOPE, ["nova-api" * 30] * 1000, until=LATEST)
         assert received(server) - before < 1000
 
     def test_other_clients_are_served_in_between(
         self, store: RedisStore, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(redis_commands, "_FIELDS_AT_ONCE", 100)
+        monkeypatch.setattr(commands, "_FIELDS_AT_ONCE", 100)
         listed = [f"r{number:0200}" for number in range(50)]
         for number in range(10):
             entries: dict[Key, Entry] = {
@@ -196,7 +196,7 @@ class TestUnlisted:
             merge(store, {**entries, key("newer", f"v{number}"): absent(NOW + 1)})
         server.config_resetstat()
         before = received(server)
-        store.keep_listed(SCOPE, listed, until=NOW)
+        store.discard_unlisted(SCOPE, listed, until=NOW)
         assert calls(server)["eval"] == 5
         assert received(server) - before < 3 * len("".join(listed))
         for number in range(10):
@@ -206,7 +206,7 @@ class TestUnlisted:
     def test_a_listing_that_the_server_forgets_in_between_removes_nothing(
         self, store: RedisStore, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(redis_commands, "_FIELDS_AT_ONCE", 1)
+        monkeypatch.setattr(commands, "_FIELDS_AT_ONCE", 1)
         for tag in ("v1", "v2"):
             merge(store, {key(tag=tag): absent()})
         run = RedisServer.run
@@ -219,34 +219,36 @@ class TestUnlisted:
             return answer
 
         monkeypatch.setattr(RedisServer, "run", forgetful)
-        store.keep_listed(SCOPE, ["nova-api"], until=LATEST)
+        store.discard_unlisted(SCOPE, ["nova-api"], until=LATEST)
         assert [row.key for row in store.rows()] == [key(tag="v1"), key(tag="v2")]
 
 
 class TestClaims:
     def test_one_of_two_stores_claims(self, store: RedisStore, redis_url: str) -> None:
         with closing(RedisStore(redis_url, retention=FOR_EVER)) as other:
-            assert set(store.claim(SCOPE, "v1", ["a", "b"], seconds=2).by_others) == set()
-            assert set(other.claim(SCOPE, "v1", ["b", "c"], seconds=2).by_others) == {"b"}
-            assert set(store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=2).by_others) == {"c"}
-            assert set(other.claim(SCOPE, "v2", ["a", "b"], seconds=2).by_others) == set()
+            assert set(store.claim(SCOPE, "v1", ["a", "b"], seconds=2).claimed_elsewhere) == set()
+            assert set(other.claim(SCOPE, "v1", ["b", "c"], seconds=2).claimed_elsewhere) == {"b"}
+            assert set(store.claim(SCOPE, "v1", ["a", "b", "c"], seconds=2).claimed_elsewhere) == {
+                "c"
+            }
+            assert set(other.claim(SCOPE, "v2", ["a", "b"], seconds=2).claimed_elsewhere) == set()
             merge(store, {key("b"): absent()})
             claimed = other.claim(SCOPE, "v1", ["a", "b"], seconds=2)
             assert claimed.answers == {"b": absent()}
-            assert set(claimed.by_others) == {"a"}
+            assert set(claimed.claimed_elsewhere) == {"a"}
 
     def test_a_claim_ends(self, store: RedisStore, redis_url: str) -> None:
         with closing(RedisStore(redis_url)) as other:
             other.claim(SCOPE, "v1", ["a"], seconds=2)
             until = time.monotonic() + HANG_GUARD
-            while store.claim(SCOPE, "v1", ["a"], seconds=2).by_others:
+            while store.claim(SCOPE, "v1", ["a"], seconds=2).claimed_elsewhere:
                 assert time.monotonic() < until
 
     def test_a_removal_ends_a_claim(self, store: RedisStore, redis_url: str) -> None:
         with closing(RedisStore(redis_url)) as other:
             other.claim(SCOPE, "v1", ["nova-api"], seconds=30)
-            other.remove({key(): NOW})
-            assert set(store.claim(SCOPE, "v1", ["nova-api"], seconds=2).by_others) == set()
+            other.remove_if_not_newer({key(): NOW})
+            assert set(store.claim(SCOPE, "v1", ["nova-api"], seconds=2).claimed_elsewhere) == set()
 
     def test_a_release_ends_own_claims_alone(self, store: RedisStore, redis_url: str) -> None:
         with (
@@ -257,11 +259,13 @@ class TestClaims:
             other.claim(SCOPE, "v1", ["c"], seconds=30)
             store.claim(SCOPE, "v2", ["a"], seconds=30)
             store.release(SCOPE, "v1", ["a", "c", "d"])
-            assert set(third.claim(SCOPE, "v1", ["a", "b", "c", "d"], seconds=2).by_others) == {
+            assert set(
+                third.claim(SCOPE, "v1", ["a", "b", "c", "d"], seconds=2).claimed_elsewhere
+            ) == {
                 "b",
                 "c",
             }
-            assert set(third.claim(SCOPE, "v2", ["a"], seconds=2).by_others) == {"a"}
+            assert set(third.claim(SCOPE, "v2", ["a"], seconds=2).claimed_elsewhere) == {"a"}
 
     def test_a_release_is_one_round_trip_or_none(
         self, store: RedisStore, server: redis.Redis
@@ -286,7 +290,7 @@ class TestClaims:
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         with closing(RedisStore(redis_url)) as other:
-            assert set(other.claim(SCOPE, "v1", ["a", "b"], seconds=2).by_others) == {"a"}
+            assert set(other.claim(SCOPE, "v1", ["a", "b"], seconds=2).claimed_elsewhere) == {"a"}
 
     def test_a_release_fails_open(self, caplog: pytest.LogCaptureFixture) -> None:
         with running_redis() as server, closing(RedisStore(server.url)) as store:
@@ -300,7 +304,7 @@ class TestClaims:
         store.claim(SCOPE, "v1", ["a"], seconds=30)
         child = os.fork()
         if not child:
-            taken = set(store.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == {"a"}
+            taken = set(store.claim(SCOPE, "v1", ["a"], seconds=2).claimed_elsewhere) == {"a"}
             os._exit(0 if taken else 1)
         assert os.waitpid(child, 0)[1] == 0
 
@@ -309,7 +313,7 @@ class TestClaims:
         self, store: RedisStore, server: redis.Redis, claim: bytes
     ) -> None:
         server.hset(HASH.replace("quaycache:", "quaycache:claims|"), "a", claim)
-        assert set(store.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == set()
+        assert set(store.claim(SCOPE, "v1", ["a"], seconds=2).claimed_elsewhere) == set()
 
     def test_a_store_that_cannot_write_claims_nothing(self) -> None:
         with (
@@ -318,7 +322,7 @@ class TestClaims:
             closing(RedisStore(server.url)) as other,
         ):
             for store in (one, other, one, other):
-                assert set(store.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == set()
+                assert set(store.claim(SCOPE, "v1", ["a"], seconds=2).claimed_elsewhere) == set()
 
 
 class LocalClock:
@@ -341,7 +345,7 @@ class LocalClock:
 @pytest.fixture
 def local_clock(monkeypatch: pytest.MonkeyPatch) -> LocalClock:
     clock = LocalClock()
-    monkeypatch.setattr(redis_commands, "time", clock)
+    monkeypatch.setattr(commands, "time", clock)
     return clock
 
 
@@ -400,7 +404,7 @@ class TestClocks:
             return work
 
         clock = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + elapsed)
-        monkeypatch.setattr(redis_commands, "time", clock)
+        monkeypatch.setattr(commands, "time", clock)
         stored_at = store.now()
         monkeypatch.setattr(RedisServer, "call", slow(call))
         merge(store, {key(): absent()._replace(stored_at=stored_at)})
@@ -524,7 +528,7 @@ class TestBackOff:
                 clock.advance(1)
                 merge(store, {key(): absent()})
                 assert store.load_answer(key()) == absent()
-                assert set(store.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == set()
+                assert set(store.claim(SCOPE, "v1", ["a"], seconds=2).claimed_elsewhere) == set()
         assert [record.getMessage() for record in caplog.records[1:]] == [
             f"cache redis://127.0.0.1:{port}/0: it works again"
         ]
@@ -556,11 +560,11 @@ class TestBackOff:
             merge(store, {key("glance"): absent()})
             store.claim(SCOPE, "v1", ["a"], seconds=30)
             client.config_set("maxmemory", "0")
-            assert set(other.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == set()
+            assert set(other.claim(SCOPE, "v1", ["a"], seconds=2).claimed_elsewhere) == set()
             other.release(SCOPE, "v1", ["a"])
             clock.advance(30)
             store.claim(SCOPE, "v1", ["a"], seconds=30)
-            assert set(other.claim(SCOPE, "v1", ["a"], seconds=2).by_others) == {"a"}
+            assert set(other.claim(SCOPE, "v1", ["a"], seconds=2).claimed_elsewhere) == {"a"}
             merge(store, {key("glance"): absent()})
             assert set(store.load_answers(SCOPE, "v1")) == {"glance", "nova-api"}
         (line,) = warnings(caplog)
@@ -753,8 +757,8 @@ class TestFaults:
                 with closing(RedisStore(replica.url, retention=FOR_EVER)) as store:
                     assert store.load_answers(SCOPE, "v1") == {"nova-api": present()}
                     merge(store, {key("glance"): absent()})
-                    store.remove({key(): LATEST})
-                    store.keep_listed(SCOPE, ["a"], until=LATEST)
+                    store.remove_if_not_newer({key(): LATEST})
+                    store.discard_unlisted(SCOPE, ["a"], until=LATEST)
                     assert store.load_answers(SCOPE, "v1") == {"nova-api": present()}
                     with pytest.raises(StoreError, match="read-only replica"):
                         store.clean()

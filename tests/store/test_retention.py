@@ -15,8 +15,8 @@ import pytest
 from quaycache.freshness import Policy
 from quaycache.model import LastModified, StoredAnswer, StoredListing
 from quaycache.store.choice import store_at
-from quaycache.store.connection import Deadline
-from quaycache.store.disk import DiskStore
+from quaycache.store.disk.connection import Deadline
+from quaycache.store.disk.store import DiskStore
 from quaycache.store.entry import Entry
 from quaycache.store.keys import Key, ListingKey
 from tests.store.forgery import Index
@@ -199,7 +199,7 @@ def test_a_forged_file_that_is_too_large_is_not_read(
 def small(monkeypatch: pytest.MonkeyPatch) -> int:
     """A limit that is soon reached: bytes."""
     limit = 400_000
-    monkeypatch.setattr("quaycache.store.session.MAX_WRITTEN_SIZE", limit)
+    monkeypatch.setattr("quaycache.store.disk.session.MAX_WRITTEN_SIZE", limit)
     return limit
 
 
@@ -221,7 +221,7 @@ def test_a_database_does_not_grow_beyond_the_limit(
             True
         ]
         old = time.time() + DAY
-        monkeypatch.setattr("quaycache.store.expiry.time.time", lambda: old)
+        monkeypatch.setattr("quaycache.store.disk.expiry.time.time", lambda: old)
         clock.advance(30)
         merge(store, {key("new"): stored(0)})
         assert "new" in store.load_answers(SCOPE, "v1")
@@ -262,7 +262,7 @@ def test_a_large_database_is_given_more_time(
     monkeypatch: pytest.MonkeyPatch, size: int, seconds: float
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("quaycache.store.connection.time.thread_time", lambda: now)
+    monkeypatch.setattr("quaycache.store.disk.connection.time.thread_time", lambda: now)
     deadline = Deadline(size)
     now += seconds
     assert not deadline()
@@ -277,8 +277,8 @@ def test_a_valid_database_is_read_to_its_end(
 ) -> None:
     """The time that it may take is that of its size."""
     fill(directory, {key(f"r{number}"): absent() for number in range(3000)})
-    monkeypatch.setattr("quaycache.store.connection._QUERY_SECONDS", 0.0)
-    monkeypatch.setattr("quaycache.store.connection._BYTES_PER_SECOND", 1.0)
+    monkeypatch.setattr("quaycache.store.disk.connection._QUERY_SECONDS", 0.0)
+    monkeypatch.setattr("quaycache.store.disk.connection._BYTES_PER_SECOND", 1.0)
     with closing(disk_store(directory)) as store:
         assert len(store.load_answers(SCOPE, "v1")) == 3000
     assert warnings(caplog) == []

@@ -1,0 +1,1 @@
+"""The client of a Quay server: its API, retries, pace and connections."""

@@ -1,0 +1,249 @@
+"""Quay's API v1 within one run: one method per endpoint, each of its quirks handled here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from quaycache.errors import (
+    AuthenticationError,
+    MalformedResponseError,
+    PermissionDeniedError,
+)
+from quaycache.model import ListingPage, Provenance, TagAnswer
+from quaycache.names import identity_of
+from quaycache.quay.payload import ListingPayload, parse_listing, parse_tag, parse_tag_fields
+from quaycache.quay.relisting import Relisting
+from quaycache.quay.retrying import RetryingTransport, checked_at_of
+from quaycache.version import __version__
+
+if TYPE_CHECKING:
+    from quaycache.api_base import ApiBase
+    from quaycache.model import Listed, Repository
+    from quaycache.quay.transport import Response
+    from quaycache.run import Run
+
+MAX_PAGES: Final = 10_000
+"""A million repositories; a server that invents names without end is stopped here."""
+
+_IGNORED: Final = "it is expired or malformed, or a robot account's or a password"
+
+_HEADERS: Final = [
+    (b"user-agent", f"quaycache/{__version__}".encode("ascii")),
+    (b"accept", b"application/json"),
+]
+
+
+class ListingCursor(NamedTuple):
+    """Where a listing goes on.
+
+    Attributes:
+        number: The number of the next page.
+        token: The server's token for it.
+        seen: The names on the pages before; pages that follow add to it.
+    """
+
+    number: int
+    token: str
+    seen: set[str]
+
+
+class BoundQuayClient:
+    """A `quaycache.resolving.tag_client.BoundClient` without a cache. Thread-safe.
+
+    Args:
+        transport: Sends the requests.
+        api_base: The API.
+        token: Is sent with each request; None means none.
+        run: Counts the requests, and can cancel them.
+    """
+
+    def __init__(
+        self, transport: RetryingTransport, api_base: ApiBase, token: str | None, run: Run
+    ) -> None:
+        self._transport = transport
+        self._api_base = api_base
+        self._token = token
+        self._run = run
+        self._relisting = Relisting(self.list_pages)
+
+    @property
+    def api_url(self) -> str:
+        """The URL of the API, normalised."""
+        return str(self._api_base)
+
+    @property
+    def identity(self) -> str:
+        """``"anon"``, or a one-way hash of the token."""
+        return identity_of(self._token)
+
+    def list_pages(self, namespace: str) -> Iterator[ListingPage]:
+        """As `quaycache.quay.client.QuayClient.list_pages`."""
+        page, cursor = self.fetch_page(namespace, None)
+        yield page
+        while cursor is not None:
+            page, cursor = self.fetch_page(namespace, cursor)
+            yield page
+
+    def fetch_page(
+        self, namespace: str, cursor: ListingCursor | None
+    ) -> tuple[ListingPage, ListingCursor | None]:
+        """Return one page of a listing, and where it goes on: None behind the last page.
+
+        Args:
+            namespace: The namespace to list.
+            cursor: What the page before came with; None means the first page.
+
+        Raises:
+            AuthenticationError: If the token was ignored, or may have been: the namespace is empty.
+            MalformedResponseError: If the response is malformed, or the listing repeats itself.
+            QuayAPIError: If there is no answer.
+        """
+        from urllib.parse import quote  # not cheap; a fresh run lists nothing
+
+        number, seen = (1, set[str]()) if cursor is None else (cursor.number, cursor.seen)
+        subject = f"listing of {namespace}"
+        if number > MAX_PAGES:
+            raise MalformedResponseError(f"{subject}: more than {MAX_PAGES} pages")
+        target = f"/repository?namespace={quote(namespace, safe='')}&public=true&last_modified=true"
+        if cursor is not None:
+            target += f"&next_page={quote(cursor.token, safe='')}"
+        response = self._get(target, subject)
+        try:
+            page = parse_listing(response.body, namespace)
+        except MalformedResponseError as error:
+            error.checked_at = checked_at_of(response)
+            raise error.with_message(f"{subject}: {error}") from error.__cause__
+        if (
+            self._token is not None
+            and not page.authenticated
+            and (number == 1 or page.repositories)
+        ):
+            raise _ignored_token(subject, page)
+        names = {repository.name for repository in page.repositories}
+        # Quay answers a page token that it cannot read with the first page.
+        if number > 1 and names <= seen and (names or page.next_page):
+            raise MalformedResponseError(
+                f"{subject}: page {number} shows no repository that was not there before;"
+                " the server did not take its own page token"
+            )
+        seen |= names
+        self._run.count("listing_pages")
+        following = None
+        if page.next_page is not None:
+            following = ListingCursor(number + 1, page.next_page, seen)
+        checked_at = checked_at_of(response)
+        return ListingPage(number, page.repositories, following is None, checked_at), following
+
+    def known_answer(
+        self,
+        namespace: str,
+        repository: str,
+        tag: str,
+    ) -> None:
+        """Return None: without a listing and without a cache, nothing is known."""
+
+    def known_answers(
+        self,
+        namespace: str,  # noqa: ARG002 - as above
+        tag: str,  # noqa: ARG002
+        repositories: Iterable[Repository],
+        page: ListingPage,
+    ) -> dict[str, TagAnswer]:
+        """Return the answers that a page of the listing proves without a request, by repository."""
+        absent = TagAnswer(None, page.checked_at, Provenance.PROVEN)
+        return {row.name: absent for row in repositories if row.last_modified is None}
+
+    def claim(
+        self,
+        namespace: str,  # noqa: ARG002 - as above
+        tag: str,  # noqa: ARG002
+        repositories: Mapping[str, Listed | None],  # noqa: ARG002
+        *,
+        seconds: float,  # noqa: ARG002
+    ) -> Collection[str]:
+        """Return nothing: without a cache, no other run is known."""
+        return ()
+
+    def tag_answer(
+        self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
+    ) -> TagAnswer:
+        """Return whether a repository carries a tag right now, and at which digest.
+
+        The refusal of a listed repository has the namespace listed again.
+
+        Raises:
+            QuayAPIError: As `fetch_tag`.
+        """
+
+        def ask() -> TagAnswer:
+            return self.fetch_tag(namespace, repository, tag, listed=listed)
+
+        return ask() if listed is None else self._relisting.decide(namespace, repository, ask)
+
+    def fetch_tag(
+        self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
+    ) -> TagAnswer:
+        """Request whether a repository carries a tag right now, and at which digest.
+
+        Args:
+            namespace: The repository's namespace.
+            repository: Its name within the namespace.
+            tag: The tag's exact name; case counts.
+            listed: The repository in a listing in hand. If given, a 404 is retried, because a
+                lagging replica may not know the repository yet.
+
+        Raises:
+            AuthenticationError: If the repository is missing or private; that never means that
+                the tag is absent.
+            PermissionDeniedError, NotFoundError: Likewise.
+            QuayAPIError: If there is no answer.
+        """
+        fields, checked_at = self.tag_fields(namespace, repository, tag, listed)
+        found = None if fields is None else parse_tag(fields)
+        return TagAnswer(found, checked_at, Provenance.FETCHED)
+
+    def tag_fields(
+        self, namespace: str, repository: str, tag: str, listed: Listed | None
+    ) -> tuple[dict[str, Any] | None, float | None]:
+        """Return a tag's JSON object as sent, None if it is absent, and when that was checked."""
+        path = f"{namespace}/{repository}"
+        target = f"/repository/{path}/tag/?specificTag={tag}&onlyActiveTags=true&limit=1"
+        try:
+            response = self._get(target, f"{path}:{tag}", retry_not_found=listed is not None)
+            checked_at = checked_at_of(response)
+            try:
+                return parse_tag_fields(response.body, tag), checked_at
+            except MalformedResponseError as error:
+                error.checked_at = checked_at
+                raise error.with_message(f"{path}:{tag}: {error}") from error.__cause__
+        except AuthenticationError as error:
+            why = "the repository is missing or private"
+            if self._token is not None:
+                why = f"the server ignored the token: {_IGNORED}"
+            raise error.with_message(f"{error}: {why}") from error.__cause__
+        except PermissionDeniedError as error:
+            why = "the repository is missing, or the token has no right to read it"
+            raise error.with_message(f"{error}: {why}") from error.__cause__
+
+    def _get(self, path: str, subject: str, *, retry_not_found: bool = False) -> Response:
+        headers = _HEADERS
+        if self._token is not None:
+            # With the request, never with a connection: those are shared between identities.
+            headers = [*headers, (b"authorization", b"Bearer " + self._token.encode("ascii"))]
+        return self._transport.get(
+            f"{self._api_base.path}{path}",
+            headers,
+            self._run,
+            subject=subject,
+            retry_not_found=retry_not_found,
+        )
+
+
+def _ignored_token(subject: str, page: ListingPayload) -> AuthenticationError:
+    if page.repositories:
+        return AuthenticationError(f"{subject}: the server ignored the token: {_IGNORED}")
+    return AuthenticationError(
+        f"{subject}: no repository to be seen: the namespace is empty or misspelt,"
+        " or the token was not accepted"
+    )

@@ -1,0 +1,140 @@
+"""What a refusal of a listed repository means: the namespace's next listing decides."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from quaycache._lazy import LazyLogger
+from quaycache.errors import (
+    AuthenticationError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuayAPIError,
+)
+from quaycache.model import Listed, Provenance, TagAnswer
+
+if TYPE_CHECKING:
+    from quaycache.model import ListingPage
+
+LOG = LazyLogger(__name__)
+
+MAX_LISTINGS: Final = 5
+"""Listings of one namespace in one run: one that changes faster cannot be followed."""
+
+_REFUSALS: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
+
+
+class _Listing(NamedTuple):
+    """A listing in hand.
+
+    Attributes:
+        requested: Its place in the order of lookups, refusals and listings.
+        checked_at: As of its first page.
+        rows: By repository; None if it could not be fetched.
+    """
+
+    requested: int
+    checked_at: float | None
+    rows: dict[str, Listed] | None
+
+    def shows_alive(self, repository: str) -> bool:
+        """Return whether it shows a repository that may carry a tag."""
+        row = None if self.rows is None else self.rows.get(repository)
+        return row is not None and row.last_modified is not None
+
+
+class _Namespace:
+    """The listings of one namespace in one run."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.listing: _Listing | None = None
+        self.left = MAX_LISTINGS
+
+
+class Relisting:
+    """Decides about refusals of listed repositories, for one run and one identity. Thread-safe.
+
+    Between its listing and its lookup a repository may have been deleted or hidden, and a replica
+    may not know a new one yet. Refusals at the same time share one listing.
+
+    Args:
+        list_pages: Lists a namespace by requests, whatever is stored.
+    """
+
+    def __init__(self, list_pages: Callable[[str], Iterable[ListingPage]]) -> None:
+        self._list_pages = list_pages
+        self._order = itertools.count()
+        self._lock = threading.Lock()
+        self._namespaces: dict[str, _Namespace] = {}
+
+    def decide(self, namespace: str, repository: str, ask: Callable[[], TagAnswer]) -> TagAnswer:
+        """Return the answer for a listed repository, from *ask* or from a newer listing.
+
+        Args:
+            namespace: The repository's namespace.
+            repository: Its name within the namespace.
+            ask: Requests the answer; it is called a second time if the repository is still listed.
+
+        Raises:
+            QuayAPIError: If *ask* fails, and no newer listing says why.
+        """
+        began = next(self._order)
+        try:
+            return ask()
+        except _REFUSALS as error:
+            # Without a status, the server ignored the token: that is about no repository.
+            if error.status is None:
+                raise
+            listing = self._newer(namespace, repository, began, next(self._order))
+            if listing is None or listing.rows is None:
+                raise
+            row = listing.rows.get(repository)
+            if row is None:
+                LOG.info("%s/%s is no longer listed", namespace, repository)
+                return TagAnswer(None, listing.checked_at, Provenance.FETCHED)
+            if row.last_modified is None:
+                return TagAnswer(None, row.checked_at, Provenance.PROVEN)
+        return ask()
+
+    def _newer(self, namespace: str, repository: str, began: int, refused: int) -> _Listing | None:
+        """Return a listing that decides; None if there is none, and there will be none.
+
+        One that was requested after the refusal does. One that was requested after the lookup
+        began is newer than the row that led to it: if that shows the repository to be gone, it
+        need not be listed once more.
+        """
+        with self._lock:
+            known = self._namespaces.setdefault(namespace, _Namespace())
+        with known.lock:
+            listing = known.listing
+            if listing is not None and (
+                listing.rows is None
+                or listing.requested > refused
+                or (listing.requested > began and not listing.shows_alive(repository))
+            ):
+                return listing
+            if not known.left:
+                return None
+            known.left -= 1
+            known.listing = self._fetch(namespace)
+            return known.listing
+
+    def _fetch(self, namespace: str) -> _Listing:
+        requested = next(self._order)
+        checked_at: float | None = None
+        rows: dict[str, Listed] = {}
+        try:
+            for page in self._list_pages(namespace):
+                if page.number == 1:
+                    checked_at = page.checked_at
+                for row in page.repositories:
+                    rows[row.name] = Listed(row.last_modified, page.checked_at, page.provenance)
+        except QuayAPIError as error:
+            # It is remembered as well: the server is not asked once more for each repository.
+            LOG.info("%s", error)
+            return _Listing(requested, None, None)
+        return _Listing(requested, checked_at, rows)

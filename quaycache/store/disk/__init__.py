@@ -1,0 +1,1 @@
+"""A directory that keeps answers; only `writer` imports diskcache."""

@@ -1,0 +1,1 @@
+"""A Redis or Valkey that keeps answers for a fleet; only `server` imports redis-py."""
