@@ -42,6 +42,7 @@ class Session:
         self.reader = reader
         self._expiry = expiry
         self._layout = layout
+        self._database = layout.database
         self._lock = lock
         self._locked = locked
         self._writer: Writer | None = None
@@ -75,7 +76,7 @@ class Session:
         """Return whether the open files are still those in the directory."""
         if self._locked and not self._lock.is_held():
             return False
-        return identity_at(self._layout.database) == self.reader.found.identity
+        return identity_at(self._database) == self.reader.found.identity
 
     def close(self) -> None:
         """Close everything, then release the lock."""
