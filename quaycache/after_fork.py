@@ -7,15 +7,17 @@ thread of its own will ever finish.
 from __future__ import annotations
 
 import os
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
+if TYPE_CHECKING:
+    from typing import Protocol
 
-class Resettable(Protocol):
-    """An object that a forked child cannot use as it is."""
+    class Resettable(Protocol):
+        """An object that a forked child cannot use as it is."""
 
-    def reset_after_fork(self) -> None:
-        """Replace the locks, and drop the work that belongs to the parent's threads."""
+        def reset_after_fork(self) -> None:
+            """Replace the locks, and drop the work that belongs to the parent's threads."""
 
 
 _OBJECTS: Final[WeakSet[Resettable]] = WeakSet()

@@ -230,8 +230,8 @@ def contradicts(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool
         return False
     if listed.last_modified is not None and answer.checked_at is not None:
         # An HTTP date cannot tell two moments within a second apart.
-        since = listed.last_modified - answer.checked_at
-        if since > 1 or (since >= 0 and _listing_newer(listed, answer)):
+        lead = listed.last_modified - answer.checked_at
+        if lead >= 0 and (lead > 1 or _listing_newer(listed, answer)):
             return True
     return _tag_deleted(listed, answer)
 
@@ -242,16 +242,18 @@ def age_of(stored: StoredAnswer, listed: Listed | None, now: Moment) -> float | 
     A fetched listing has the server's clock on both sides. What the server has said since counts
     as well: a run that takes long does not keep its answers young.
     """
-    by_server = 0.0 if now.server is None else now.server - stored.checked_at
     if (
         listed is not None
-        and listed.checked_at is not None
         and listed.provenance is Provenance.FETCHED
+        and listed.checked_at is not None
     ):
         # Dates are in whole seconds: an answer may seem younger than the listing after it.
-        return max(0.0, listed.checked_at - stored.checked_at, by_server)
-    age = now.age(stored)
-    return max(age, by_server) if age >= 0 else None
+        age = max(0.0, listed.checked_at - stored.checked_at)
+    else:
+        age = now.age(stored)
+        if age < 0:
+            return None
+    return age if now.server is None else max(age, now.server - stored.checked_at)
 
 
 def _may_exist(stored: StoredAnswer, age: float, policy: Policy) -> bool:
@@ -282,8 +284,8 @@ def _tag_deleted(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> boo
         listed is not None
         and answer.tag is not None
         and listed.last_modified is not UNKNOWN
-        and _listing_newer(listed, answer)
         and (listed.last_modified is None or listed.last_modified < answer.tag.start_ts)
+        and _listing_newer(listed, answer)
     )
 
 

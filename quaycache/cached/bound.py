@@ -70,9 +70,10 @@ class BoundCachedClient:
             entries = {}
         checked_at, provenance, now = page.checked_at, page.provenance, self._context.now
         found: dict[str, TagAnswer] = {}
+        reusable = self._context.reusable
         for name, last_modified in repositories:
             listed = Listed(last_modified, checked_at, provenance)
-            answer = self._context.reusable(entries.get(name), listed, now)
+            answer = reusable(entries.get(name), listed, now)
             if answer is not None:
                 found[name] = answer
         return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from quaycache.errors import QuayAPIError
 
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Started(NamedTuple):
+class Started:
     """When shared work began.
 
-    Attributes:
+    Args:
         run_id: The latest run of the process at that moment.
         stored_at: By the store's clock, seconds.
     """
 
-    run_id: int
-    stored_at: float
+    __slots__ = ("run_id", "stored_at")
+
+    def __init__(self, run_id: int, stored_at: float) -> None:
+        self.run_id = run_id
+        self.stored_at = stored_at
 
 
 class Waiter:

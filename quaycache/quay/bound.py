@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from quaycache.errors import (
     AuthenticationError,
@@ -34,18 +34,21 @@ _HEADERS: Final = [
 ]
 
 
-class ListingCursor(NamedTuple):
+class ListingCursor:
     """Where a listing goes on.
 
-    Attributes:
+    Args:
         number: The number of the next page.
         token: The server's token for it.
         seen: The names on the pages before; pages that follow add to it.
     """
 
-    number: int
-    token: str
-    seen: set[str]
+    __slots__ = ("number", "seen", "token")
+
+    def __init__(self, number: int, token: str, seen: set[str]) -> None:
+        self.number = number
+        self.token = token
+        self.seen = seen
 
 
 class BoundQuayClient:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from quaycache._lazy import LazyLogger
 from quaycache.errors import (
@@ -27,18 +27,23 @@ MAX_LISTINGS: Final = 5
 _REFUSALS: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
 
 
-class _Listing(NamedTuple):
+class _Listing:
     """A listing in hand.
 
-    Attributes:
+    Args:
         requested: Its place in the order of lookups, refusals and listings.
         checked_at: As of its first page.
         rows: By repository; None if it could not be fetched.
     """
 
-    requested: int
-    checked_at: float | None
-    rows: dict[str, Listed] | None
+    __slots__ = ("checked_at", "requested", "rows")
+
+    def __init__(
+        self, requested: int, checked_at: float | None, rows: dict[str, Listed] | None
+    ) -> None:
+        self.requested = requested
+        self.checked_at = checked_at
+        self.rows = rows
 
     def shows_alive(self, repository: str) -> bool:
         """Return whether it shows a repository that may carry a tag."""

@@ -7,7 +7,7 @@ import itertools
 import queue
 import time
 from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from quaycache._lazy import LazyLogger
 from quaycache.errors import Cancelled, QuayAPIError, ResolveInterrupted
@@ -26,23 +26,11 @@ if TYPE_CHECKING:
     from quaycache.query import Query
     from quaycache.resolving.tag_client import BoundClient, TagClient
 
+    # What a worker hands to the caller's thread: its lookup, unless it got none; the answer, or why
+    # there is none; and whether that has ended the run.
+    Outcome = tuple[Lookup | None, TagAnswer | None, Exception | None, bool]
+
 LOG = LazyLogger(__name__)
-
-
-class _Outcome(NamedTuple):
-    """What a worker hands to the caller's thread.
-
-    Attributes:
-        lookup: None if the worker got none.
-        answer: The answer, unless there is an error, or the lookup was superseded.
-        error: Why there is no answer.
-        is_fatal: Whether the error has ended the run.
-    """
-
-    lookup: Lookup | None
-    answer: TagAnswer | None
-    error: Exception | None
-    is_fatal: bool
 
 
 class FanOut:
@@ -71,7 +59,7 @@ class FanOut:
         self._run = Run()
         self._workers = Workers(max_workers)
         self._work = WorkQueue(self._run, max_workers)
-        self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._started = time.monotonic()
         self._pending = 0
         self._submitted = 0
@@ -268,7 +256,7 @@ class FanOut:
         except Exception as error:  # noqa: BLE001 - it is raised in the caller's thread
             failure = error
         is_fatal = failure is not None and self._is_fatal(lookup, failure)
-        self._outcomes.put(_Outcome(lookup, answer, failure, is_fatal))
+        self._outcomes.put((lookup, answer, failure, is_fatal))
         if is_fatal:
             self._run.cancel()
 
@@ -282,7 +270,7 @@ class FanOut:
         while not self._outcomes.empty():
             self._record(self._outcomes.get())
 
-    def _record(self, outcome: _Outcome) -> None:
+    def _record(self, outcome: Outcome) -> None:
         """Record an outcome; raise the failure that ends the run."""
         self._pending -= 1
         lookup, answer, error, is_fatal = outcome

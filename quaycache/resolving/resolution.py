@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from quaycache.model import Failure, Image, Provenance, Resolution, Stats
 
 if TYPE_CHECKING:
-    from quaycache.model import Tag, TagAnswer, Usage
-    from quaycache.query import Query
+    from quaycache.model import Tag, Usage
     from quaycache.resolving.lookup import Lookup
 
 
@@ -33,8 +32,8 @@ def build_resolution(
         usage: As in `Stats`.
         elapsed_s: As in `Stats`.
     """
-    best: dict[tuple[str, str], TagAnswer] = {}
-    queries: dict[tuple[str, str], tuple[Query, ...]] = {}
+    best: dict[tuple[str, str], Lookup] = {}
+    others: dict[tuple[str, str], list[Lookup]] = {}
     failures = list(failed_listings)
     answered: list[Provenance] = []
     times: list[float] = []
@@ -48,22 +47,25 @@ def build_resolution(
             if answer.checked_at is not None:
                 times.append(answer.checked_at)
             name = (lookup.path, lookup.target.tag)
-            # Several identities may see one repository: a tag is the same for all of them.
-            if name not in best or _rank(answer) > _rank(best[name]):
-                best[name] = answer
-            queries[name] = (*queries.get(name, ()), *lookup.queries)
+            before = best.setdefault(name, lookup)
+            if before is not lookup:
+                # Several identities see one repository: a tag is the same for all of them.
+                best[name] = max(before, lookup, key=_rank)
+                others.setdefault(name, [before]).append(lookup)
     images = [
         Image(
             registry,
-            path,
-            tag,
-            answer.tag.manifest_digest,
-            answer.tag.start_ts,
-            answer.checked_at,
-            answer.provenance is Provenance.STALE,
+            name[0],
+            name[1],
+            lookup.answer.tag.manifest_digest,
+            lookup.answer.tag.start_ts,
+            lookup.answer.checked_at,
+            lookup.answer.provenance is Provenance.STALE,
         )
-        for (path, tag), answer in best.items()
-        if answer.tag is not None and _is_wanted(answer.tag, queries[path, tag])
+        for name, lookup in best.items()
+        if lookup.answer is not None
+        and lookup.answer.tag is not None
+        and _is_wanted(lookup.answer.tag, others.get(name, (lookup,)))
     ]
     counts = {kind.value: answered.count(kind) for kind in Provenance}
     return Resolution(
@@ -81,12 +83,17 @@ def build_resolution(
     )
 
 
-def _rank(answer: TagAnswer) -> tuple[bool, float]:
+def _rank(lookup: Lookup) -> tuple[bool, float]:
     """Return what orders two answers for one tag: a stale one never wins, then the newer one."""
+    answer = lookup.answer
     # An answer without a time comes from a server that states none: it was requested in this run.
-    checked_at = math.inf if answer.checked_at is None else answer.checked_at
-    return answer.provenance is not Provenance.STALE, checked_at
+    checked_at = math.inf if answer is None or answer.checked_at is None else answer.checked_at
+    return answer is not None and answer.provenance is not Provenance.STALE, checked_at
 
 
-def _is_wanted(tag: Tag, queries: Iterable[Query]) -> bool:
-    return any(query.since is None or tag.start_ts >= query.since for query in queries)
+def _is_wanted(tag: Tag, lookups: Iterable[Lookup]) -> bool:
+    for lookup in lookups:
+        for query in lookup.queries:
+            if query.since is None or tag.start_ts >= query.since:
+                return True
+    return False

@@ -49,9 +49,7 @@ class TestErrors:
         assert sum(image.stale for image in run.resolution.images) == 150
 
     @pytest.mark.parametrize("status", [401, 403, 404])
-    def test_a_refused_listing_lets_nothing_stale_serve(
-        self, site: Site, status: int
-    ) -> None:
+    def test_a_refused_listing_lets_nothing_stale_serve(self, site: Site, status: int) -> None:
         site.registry.populate("kolla", 5)
         site.resolve()
         site.wait(TTL)

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
+if TYPE_CHECKING:
+    from typing import Protocol
 
-class Forkable(Protocol):
-    """An object with open files."""
+    class Forkable(Protocol):
+        """An object with open files."""
 
-    def _close_before_fork(self) -> bool:
-        """Close the files and block their use; return whether that succeeded."""
+        def _close_before_fork(self) -> bool:
+            """Close the files and block their use; return whether that succeeded."""
 
-    def _resume_after_fork(self) -> None:
-        """Allow the use of the files again, in the parent."""
+        def _resume_after_fork(self) -> None:
+            """Allow the use of the files again, in the parent."""
 
-    def _reset_after_fork(self) -> None:
-        """Forget the parent's files and locks, in the child."""
+        def _reset_after_fork(self) -> None:
+            """Forget the parent's files and locks, in the child."""
 
 
 class _Closed(threading.local):
