@@ -633,7 +633,9 @@ class Histories(RuleBasedStateMachine):
         if not self.unsteady and not self.poisoned:
             # What is known does not fall behind, but for the fractions that an HTTP date lacks.
             assert answer.checked_at >= self.handed.get((name, tag), 0.0) - 1
-            self.handed[name, tag] = answer.checked_at
+            if answer.provenance is not Provenance.PROVEN:
+                # A row proves at its own page's time, and once stored, at that of the first page.
+                self.handed[name, tag] = answer.checked_at
         if answer.tag is None:
             assert None in self.states(name, tag, self.bound() + lasted)
             return
