@@ -101,12 +101,14 @@ class RunContext:
     def may_join(self, started: Started) -> bool:
         """Return whether work that began at a moment is as good as work that begins now.
 
-        It is if it began in this run. What began before may be as old as a fresh answer.
+        It is if it began in this run. What began before may be as old as an answer that is fresh,
+        whether the tag is absent or present.
         """
         if started.run_id >= self.run_id:
             return True
         age = self.started().stored_at - started.stored_at
-        return self.policy.mode is Mode.NORMAL and 0 <= age < self.policy.ttl
+        policy = self.policy
+        return policy.mode is Mode.NORMAL and 0 <= age < min(policy.ttl, policy.max_age)
 
     def note_server_time(self, checked_at: float | None) -> None:
         """Note that the server's clock has come this far."""

@@ -121,7 +121,11 @@ class CachedListings:
         return Provenance.STALE if usable else None
 
     def _read(self, walk: Walk, scope: Scope) -> Iterator[ListingPage]:
-        """Yield the pages of a walk as they arrive, each with its own time."""
+        """Yield the pages of a walk as they arrive, each with its own time.
+
+        A page that was requested before this run began serves like a stored one: its time is not
+        the present, by which this run may count the age of answers.
+        """
 
         def fetch(cursor: ListingCursor | None) -> tuple[ListingPage, ListingCursor | None]:
             try:
@@ -135,10 +139,16 @@ class CachedListings:
                 self._store(scope, [*walk.pages, page], walk.started.stored_at)
             return page, following
 
-        index = 0
-        while (page := walk.page(index, self._context.run, fetch)) is not None:
-            self._context.token_accepted = True
-            self._context.note_server_time(page.checked_at)
+        context, index = self._context, 0
+        while True:
+            page = walk.page(index, context.run, context.started().run_id, fetch)
+            if page is None:
+                return
+            context.token_accepted = True
+            if walk.requested_in[index] >= context.run_id:
+                context.note_server_time(page.checked_at)
+            else:
+                page = page._replace(provenance=Provenance.FRESH)
             yield page
             index += 1
 

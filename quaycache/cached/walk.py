@@ -26,12 +26,14 @@ class Walk:
     Attributes:
         started: When it began.
         pages: The pages fetched so far.
+        requested_in: For each page, the latest run of the process when it was requested.
         ended: Whether it is complete, or has failed.
     """
 
     def __init__(self, started: Started) -> None:
         self.started = started
         self.pages: list[ListingPage] = []
+        self.requested_in: list[int] = []
         self.ended = False
         self._lock = threading.Lock()
         self._cursor: ListingCursor | None = None
@@ -39,12 +41,13 @@ class Walk:
         self._fetching = False
         self._waiters: list[Waiter] = []
 
-    def page(self, index: int, run: Run, fetch: FetchPage) -> ListingPage | None:
+    def page(self, index: int, run: Run, run_id: int, fetch: FetchPage) -> ListingPage | None:
         """Return a page, counted from 0, or None behind the last one.
 
         Args:
             index: Not more than the number of pages that the reader has read.
             run: Its cancellation ends the wait for another reader's request.
+            run_id: The latest run of the process.
             fetch: Fetches the page at a cursor, and returns the next cursor with it.
 
         Raises:
@@ -65,9 +68,9 @@ class Walk:
                 waiter = Waiter()
                 self._waiters.append(waiter)
             waiter.wait(run)
-        return self._fetch(fetch)
+        return self._fetch(run_id, fetch)
 
-    def _fetch(self, fetch: FetchPage) -> ListingPage:
+    def _fetch(self, run_id: int, fetch: FetchPage) -> ListingPage:
         page: ListingPage | None = None
         cursor, failure = self._cursor, None
         try:
@@ -83,6 +86,7 @@ class Walk:
                 self.ended = failure is not None or (page is not None and cursor is None)
                 if page is not None:
                     self.pages.append(page)
+                    self.requested_in.append(run_id)
                 waiters, self._waiters = self._waiters, []
             for waiter in waiters:
                 waiter.abort()

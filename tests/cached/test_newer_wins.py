@@ -31,6 +31,7 @@ POLICIES = {
     "default": POLICY,
     "no ttl, no margin": POLICY._replace(ttl=0.0, margin=0.0),
     "no ttl, no max_age": POLICY._replace(ttl=0.0, max_age=0.0),
+    "no max_age": POLICY._replace(max_age=0.0),
     "refresh": POLICY._replace(mode=Mode.REFRESH),
 }
 STRICT = {name: policy for name, policy in POLICIES.items() if name != "default"}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from quaycache import CachedQuayClient, DiskStore, QuayClient
-from quaycache.model import ListingPage
+from quaycache import CachedQuayClient, DiskStore, Policy, QuayClient, run
+from quaycache.model import Listed, ListingPage
 from quaycache.names import ANONYMOUS
 from quaycache.quay.bound import ListingCursor
 from quaycache.run import Run
@@ -83,3 +84,31 @@ def test_a_walk_with_a_page_of_unknown_time_is_not_stored(
     assert len(walk(client, tmp_path)) == 3
     with closing(DiskStore(tmp_path)) as store:
         assert store.load_listing(SCOPE) is None
+
+
+def test_a_page_from_before_the_run_does_not_keep_answers_young(
+    client: SometimesWithoutADate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walk of another run pauses after its first page, and then this run reads it, too."""
+    clock, forward = client.registry_model.now, client.pass_time
+    client.elapsed = 0.0
+    monkeypatch.setattr(run, "time", SimpleNamespace(time=clock, monotonic=clock))
+    policy = Policy(ttl=300, margin=10, max_age=400)
+    store = DiskStore(tmp_path)
+    monkeypatch.setattr(store, "now", clock)
+    with CachedQuayClient(cast("QuayClient", client), store, policy) as cached:
+        forward(1)
+        client.registry_model.push("kolla", "a", "v2")
+        forward(100)
+        assert cached.tag_answer("kolla", "a", "v1").tag is not None
+        forward(390)
+        paused = cached.bound(Run()).list_pages("kolla")
+        next(paused)
+        client.registry_model.delete_tag("kolla", "a", "v1")
+        forward(200)
+        bound = cached.bound(Run())
+        page = next(iter(bound.list_pages("kolla")))
+        assert client.requests == 2
+        assert bound.known_answers("kolla", "v1", page.repositories, page).get("a") is None
+        listed = Listed(page.repositories[0].last_modified, page.checked_at, page.provenance)
+        assert bound.tag_answer("kolla", "a", "v1", listed=listed).tag is None
