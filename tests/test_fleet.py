@@ -449,6 +449,16 @@ def test_claims_of_a_runner_that_died_do_not_stop_the_others(
     assert kolla.counters().tag == N
 
 
+# Runners of a herd wait for each other, and hold what they have claimed, however busy the machine.
+PATIENT = """
+from quaycache import cli
+from quaycache.resolving import work_queue
+work_queue._WAIT_BUDGET_SECONDS = 300.0
+work_queue._CLAIM_SECONDS = 30.0
+cli.main()
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [4, 16])
 @pytest.mark.parametrize("runners", [5, 20])
@@ -459,7 +469,7 @@ def test_a_herd_shares_the_work(
     embedded_quay.registry.populate("kolla", n)
     embedded_quay.configure(latency=0.1)
     options = ["-j", str(workers), "--cache-url", redis_url]
-    command = [sys.executable, "-m", "quaycache", "resolve", *options, URI]
+    command = [sys.executable, "-c", PATIENT, "resolve", *options, URI]
     environment = os.environ | command_environment(embedded_quay, tmp_path)
     environment.pop("QUAYCACHE_CACHE_DIR")
     herd = [
