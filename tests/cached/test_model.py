@@ -61,6 +61,9 @@ EVENTS = (
 SCOPE = Scope(ModelClient.api_url, ANONYMOUS, NAMESPACE)
 BEGIN = 1_795_000_000.0
 
+# The stores' own clocks are not those of the histories: nothing is to be dropped by them.
+RETENTION = 1e9
+
 PAUSES = st.sampled_from([0.3, 1.0, 5.0, 30.0, 61.0, 130.0, 301.0, 500.0, 2001.0])
 
 # HTTP dates are in whole seconds, and requests take time.
@@ -145,7 +148,7 @@ class Histories(RuleBasedStateMachine):
 
     def open_store(self) -> Store:
         self.directory = self.opened.enter_context(tempfile.TemporaryDirectory())
-        return DiskStore(self.directory)
+        return DiskStore(self.directory, retention=RETENTION)
 
     def teardown(self) -> None:
         if hasattr(self, "opened"):
@@ -283,7 +286,7 @@ class Histories(RuleBasedStateMachine):
             self.check(tag, self.ask(other, tag))
 
     def another_client(self) -> CachedQuayClient:
-        store = DiskStore(self.directory)
+        store = DiskStore(self.directory, retention=RETENTION)
         return CachedQuayClient(cast("QuayClient", self.client), store, self.policy)
 
     # What is asked
@@ -528,7 +531,9 @@ class Histories(RuleBasedStateMachine):
             self.something_happens("delete", name, one, 1, 0)
         with tempfile.TemporaryDirectory() as directory:
             empty = CachedQuayClient(
-                cast("QuayClient", self.client), DiskStore(directory), self.policy
+                cast("QuayClient", self.client),
+                DiskStore(directory, retention=RETENTION),
+                self.policy,
             )
             with empty:
                 resolved = self.ask(empty, tag)
@@ -706,7 +711,7 @@ class HistoriesOnRedis(Histories):
 
         for module in (layout, commands):
             self.opened.enter_context(mock.patch.object(module, "seconds_of", server_time))
-        store = RedisStore(self.url, retention=1e9)
+        store = RedisStore(self.url, retention=RETENTION)
         store.clean()
         return store
 
@@ -729,7 +734,7 @@ class HistoriesOnRedis(Histories):
             self.offset = before
 
     def another_client(self) -> CachedQuayClient:
-        store = RedisStore(self.url, retention=1e9)
+        store = RedisStore(self.url, retention=RETENTION)
         return CachedQuayClient(cast("QuayClient", self.client), store, self.policy)
 
 
