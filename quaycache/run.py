@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from time import clock_gettime
 from typing import Final, Protocol
 
+from quaycache.after_fork import reset_in_children
 from quaycache.errors import Cancelled
 from quaycache.model import Usage
 
@@ -51,6 +52,7 @@ class Run:
         self._lock = threading.Lock()
         self._under_way: set[Abortable] = set()
         self._counts = dict.fromkeys(Usage._fields, 0)
+        reset_in_children(self)
 
     def now(self) -> float:
         """Return the local time, seconds UTC: that of the beginning, and what has passed since."""
@@ -91,3 +93,8 @@ class Run:
         """Return the counters so far."""
         with self._lock:
             return Usage(**self._counts)
+
+    def reset_after_fork(self) -> None:
+        """Leave to the parent the work that its threads have in progress."""
+        self._lock = threading.Lock()
+        self._under_way = set()

@@ -211,6 +211,10 @@ class Pacer:
         with self._lock:
             return self._clock() < self._pause_ends and self._refused_for() >= self._patience
 
+    def reset_after_fork(self) -> None:
+        """Replace the lock: a thread that exists in the parent alone may hold it."""
+        self._lock = threading.Lock()
+
     def _take_released(self, now: float) -> float | None:
         while self._released:
             at = heapq.heappop(self._released)

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from quaycache._lazy import LazyLogger
+from quaycache.after_fork import reset_in_children
 from quaycache.errors import (
     AuthenticationError,
     BadRequestError,
@@ -48,6 +49,9 @@ _MAX_DOUBLINGS: Final = 10
 
 # Seconds without progress after which the user is told why.
 _WARN_AFTER: Final = 5.0
+
+# The parent's connections: to close one in the child would send the server a farewell.
+_LEAKED_ON_PURPOSE: Final[list[object]] = []
 
 _ERRORS: Final[dict[int, type[QuayAPIError]]] = {
     400: BadRequestError,
@@ -100,6 +104,7 @@ class RetryingTransport:
         self._warned = False
         self._lock = threading.Lock()
         self._transport: Transport | None = None
+        reset_in_children(self)
 
     def get(
         self,
@@ -197,6 +202,13 @@ class RetryingTransport:
             transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
+
+    def reset_after_fork(self) -> None:
+        """Leave the connections to the parent: one of its answers might come to the child."""
+        _LEAKED_ON_PURPOSE.append(self._transport)
+        self._transport = None
+        self._lock = threading.Lock()
+        self._pacer.reset_after_fork()
 
     def _open(self) -> Transport:
         with self._lock:
