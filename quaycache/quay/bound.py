@@ -130,10 +130,11 @@ class BoundQuayClient:
                 f"{subject}: page {number} shows no repository that was not there before;"
                 " the server did not take its own page token"
             )
-        seen |= names
         self._run.count("listing_pages")
         following = None
         if page.next_page is not None:
+            # Not for the last page: if its reader is interrupted, another may request it again.
+            seen |= names
             following = ListingCursor(number + 1, page.next_page, seen)
         checked_at = checked_at_of(response)
         return ListingPage(number, page.repositories, following is None, checked_at), following

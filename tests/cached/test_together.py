@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -156,6 +156,31 @@ class TestTogether:
 
             assert len(resolve([URI], client=cached, on_event=listen).images) == 5
         assert found == [0, 5]
+
+    def test_a_reader_that_is_interrupted_at_the_last_page_leaves_it_to_the_others(
+        self, site: Site
+    ) -> None:
+        site.registry.populate("kolla", 150)
+        interrupts = iter([KeyboardInterrupt])
+
+        class Interrupted(DiskStore):
+            def discard_unlisted(
+                self, scope: Scope, listed: Collection[str], *, until: float
+            ) -> None:
+                for interrupt in interrupts:
+                    raise interrupt
+                super().discard_unlisted(scope, listed, until=until)
+
+        with (
+            site.client() as client,
+            CachedQuayClient(client, Interrupted(site.directory), POLICY) as cached,
+        ):
+            one, other = (cached.list_pages("kolla") for _ in range(2))
+            next(one), next(other)
+            with pytest.raises(KeyboardInterrupt):
+                next(one)
+            assert len(next(other).repositories) == 50
+        assert site.cost().listing == 3
 
     def test_a_listing_that_another_run_has_just_stored_is_not_walked_again(
         self, site: Site
