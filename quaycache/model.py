@@ -129,11 +129,14 @@ class TagAnswer(NamedTuple):
         checked_at: lower bound on when the server generated the answer, in server time (seconds
             UTC); None if the server sent no usable Date.
         provenance: where the answer came from.
+        is_listed: False if the repository was refused and is no longer listed: it was deleted, or
+            hidden from this identity alone.
     """
 
     tag: Tag | None
     checked_at: float | None
     provenance: Provenance
+    is_listed: bool = True
 
 
 class Image(NamedTuple):

@@ -100,7 +100,7 @@ class Relisting:
             row = listing.rows.get(repository)
             if row is None:
                 LOG.info("%s/%s is no longer listed", namespace, repository)
-                return TagAnswer(None, listing.checked_at, Provenance.FETCHED)
+                return TagAnswer(None, listing.checked_at, Provenance.FETCHED, is_listed=False)
             if row.last_modified is None:
                 return TagAnswer(None, row.checked_at, Provenance.PROVEN)
         return ask()

@@ -83,12 +83,18 @@ def build_resolution(
     )
 
 
-def _rank(lookup: Lookup) -> tuple[bool, float]:
-    """Return what orders two answers for one tag: a stale one never wins, then the newer one."""
+def _rank(lookup: Lookup) -> tuple[bool, bool, float]:
+    """Return what orders two identities' answers for one tag.
+
+    An identity that may not see the repository says nothing about its tags. Of the others, a stale
+    answer never wins, then the newer one does.
+    """
     answer = lookup.answer
     # An answer without a time comes from a server that states none: it was requested in this run.
     checked_at = math.inf if answer is None or answer.checked_at is None else answer.checked_at
-    return answer is not None and answer.provenance is not Provenance.STALE, checked_at
+    is_listed = answer is not None and answer.is_listed
+    is_current = answer is not None and answer.provenance is not Provenance.STALE
+    return is_listed, is_current, checked_at
 
 
 def _is_wanted(tag: Tag, lookups: Iterable[Lookup]) -> bool:

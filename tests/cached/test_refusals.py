@@ -65,7 +65,8 @@ class TestOneRun:
             site.registry.delete_repository("kolla", "b")
         else:
             site.registry.set_public("kolla", "b", False)
-        assert self.look_up(bound, listed, "b").tag is None
+        answer = self.look_up(bound, listed, "b")
+        assert (answer.tag, answer.is_listed) == (None, False)
         assert site.cost() == (2, 1)
 
     def test_without_any_tag_it_is_absent(self, site: Site, bound: BoundClient) -> None:

@@ -47,6 +47,8 @@ def resolution_of(*lookups: Lookup) -> Resolution:
         # Both see the same tag: the newer answer says that it is gone.
         (answer("1", 10.0, FRESH), answer(None, 20.0), None),
         (answer(None, 10.0, FRESH), answer("2", 20.0), "2"),
+        # One of them no longer sees the repository: it may be hidden, and the tag still there.
+        (answer(None, 20.0)._replace(is_listed=False), answer("2", 10.0), "2"),
     ],
 )
 def test_of_two_identities_the_newer_answer_counts(
