@@ -23,7 +23,7 @@ from quaycache import (
 from quaycache.cached.single_flight import Call
 from quaycache.events import Event, PageListed
 from quaycache.testing.registry import Registry
-from tests.cached.conftest import POLICY, Site
+from tests.cached.conftest import POLICY, TTL, URI, Site
 from tests.cached.gated_client import GatedClient
 from tests.conftest import HANG_GUARD
 
@@ -104,6 +104,27 @@ def test_a_tag_that_is_deleted_during_a_long_walk_ages(site: Site) -> None:
     ):
         resolution = resolve(["quay://kolla/*:latest"], client=cached, on_event=listen)
     assert "kolla/z" not in {image.repository for image in resolution.images}
+
+
+def test_an_answer_ages_while_the_walk_that_a_run_joins_was_paused(site: Site) -> None:
+    """The pages that are there already say how old an answer was then, not how old it is."""
+    policy = POLICY._replace(max_age=TTL + 100)
+    site.registry.populate("kolla", 150)
+    site.registry.push("kolla", "repository-00000", "newest")
+    site.registry.advance(3600)
+    with (
+        site.client() as client,
+        CachedQuayClient(client, DiskStore(site.directory), policy) as cached,
+    ):
+        resolve([URI], client=cached)
+        site.wait(TTL + 20)
+        pages = cached.list_pages("kolla")
+        next(pages)
+        site.registry.delete_tag("kolla", "repository-00000", "latest")
+        site.wait(TTL - 10)
+        resolution = resolve([URI], client=cached)
+    assert len(resolution.images) == 149
+    assert site.cost().listing == 2 + 2
 
 
 class TestWorkThatBeganBeforeTheRun:
