@@ -25,8 +25,8 @@ class ApiBase(NamedTuple):
 
     Attributes:
         scheme: ``https``, or ``http`` for a loopback host.
-        host: the host name or address in lower case; an IPv6 address has no brackets.
-        port: the port, also if it is the scheme's default.
+        host: The host name or address in lower case; an IPv6 address has no brackets.
+        port: The port, also if it is the scheme's default.
     """
 
     scheme: str

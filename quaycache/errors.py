@@ -64,14 +64,14 @@ class QuayAPIError(QuaycacheError):
     """There is no usable answer from Quay.
 
     Attributes:
-        status: the HTTP status that is the reason; None if no complete answer came, or its body is
+        status: The HTTP status that is the reason; None if no complete answer came, or its body is
             the reason.
-        retry_after: the server's Retry-After in seconds, or None. Quay sends none.
-        checked_at: the earliest time at which the server can have refused, seconds UTC by its own
+        retry_after: The server's Retry-After in seconds, or None. Quay sends none.
+        checked_at: The earliest time at which the server can have refused, seconds UTC by its own
             clock; None if the answer has no date.
         repository: ``namespace/repository`` whose lookup failed; the namespace alone if its
             listing failed; None outside a resolve.
-        partial: what a resolve had found when this error ended it; None outside a resolve.
+        partial: What a resolve had found when this error ended it; None outside a resolve.
     """
 
     def __init__(

@@ -16,10 +16,10 @@ class PageListed(NamedTuple):
     """A page of a namespace's listing has arrived.
 
     Attributes:
-        namespace: the namespace of the listing.
-        page: the number of the page, counted from 1.
-        repositories: the number of repositories on this page.
-        last: whether this is the last page of the listing.
+        namespace: The namespace of the listing.
+        page: The number of the page, counted from 1.
+        repositories: The number of repositories on this page.
+        last: Whether this is the last page of the listing.
     """
 
     namespace: str
@@ -32,8 +32,8 @@ class ChecksPlanned(NamedTuple):
     """The number of planned lookups has changed.
 
     Attributes:
-        total: lookups planned so far, including completed ones.
-        complete: whether every listing has been read, so that `total` is final.
+        total: Lookups planned so far, including completed ones.
+        complete: Whether every listing has been read, so that `total` is final.
     """
 
     total: int
@@ -45,8 +45,8 @@ class Checked(NamedTuple):
 
     Attributes:
         repository: ``namespace/repository``.
-        tag: the name of the tag.
-        answer: the answer, or None if the lookup failed.
+        tag: The name of the tag.
+        answer: The answer, or None if the lookup failed.
     """
 
     repository: str

@@ -44,10 +44,10 @@ class Tag(NamedTuple):
     """An alive tag of a repository; times are seconds UTC.
 
     Attributes:
-        name: the name of the tag.
-        manifest_digest: the digest that the tag points at, ``sha256:...``.
-        start_ts: when the tag was set to this digest.
-        end_ts: when the tag will expire; None if it does not expire.
+        name: The name of the tag.
+        manifest_digest: The digest that the tag points at, ``sha256:...``.
+        start_ts: When the tag was set to this digest.
+        end_ts: When the tag will expire; None if it does not expire.
     """
 
     name: str
@@ -70,10 +70,10 @@ class ListingPage(NamedTuple):
     """One page of a namespace's listing.
 
     Attributes:
-        number: the number of the page, counted from 1.
-        repositories: the rows of the page, in the server's order.
-        last: whether this is the last page of the listing.
-        checked_at: lower bound on when the server generated the page, in server time (seconds
+        number: The number of the page, counted from 1.
+        repositories: The rows of the page, in the server's order.
+        last: Whether this is the last page of the listing.
+        checked_at: Lower bound on when the server generated the page, in server time (seconds
             UTC): its Date minus the request's duration; None if the server sent no usable Date.
         provenance: FETCHED if it was requested now, else FRESH or STALE, from the store.
     """
@@ -97,10 +97,10 @@ class StoredAnswer(NamedTuple):
     """An answer as it is stored between runs.
 
     Attributes:
-        tag: the tag, or None if the repository did not carry it.
-        checked_at: lower bound on when the server generated the answer, in server time (seconds
+        tag: The tag, or None if the repository did not carry it.
+        checked_at: Lower bound on when the server generated the answer, in server time (seconds
             UTC).
-        stored_at: when the answer was stored, seconds UTC by the local clock.
+        stored_at: When the answer was stored, seconds UTC by the local clock.
     """
 
     tag: Tag | None
@@ -112,8 +112,8 @@ class StoredListing(NamedTuple):
     """A complete listing of a namespace as it is stored between runs.
 
     Attributes:
-        repositories: maps a name to its ``last_modified``, in the server's order; never empty.
-        checked_at, stored_at: as in `StoredAnswer`, for the first page of the listing.
+        repositories: Maps a name to its ``last_modified``, in the server's order; never empty.
+        checked_at, stored_at: As in `StoredAnswer`, for the first page of the listing.
     """
 
     repositories: Mapping[str, LastModified]
@@ -125,10 +125,10 @@ class TagAnswer(NamedTuple):
     """The answer for one tag of one repository.
 
     Attributes:
-        tag: the tag, or None if the repository does not carry it.
-        checked_at: lower bound on when the server generated the answer, in server time (seconds
+        tag: The tag, or None if the repository does not carry it.
+        checked_at: Lower bound on when the server generated the answer, in server time (seconds
             UTC); None if the server sent no usable Date.
-        provenance: where the answer came from.
+        provenance: Where the answer came from.
         is_listed: False if the repository was refused and is no longer listed: it was deleted, or
             hidden from this identity alone.
     """
@@ -143,14 +143,14 @@ class Image(NamedTuple):
     """A repository that carries the tag.
 
     Attributes:
-        registry: the host and any non-default port, such as ``quay.io``.
+        registry: The host and any non-default port, such as ``quay.io``.
         repository: ``namespace/repository``.
-        tag: the name of the tag.
-        digest: the manifest digest, ``sha256:...``.
-        start_ts: when the tag was set to this digest, seconds UTC.
-        checked_at: lower bound on when the server generated the answer, in server time (seconds
+        tag: The name of the tag.
+        digest: The manifest digest, ``sha256:...``.
+        start_ts: When the tag was set to this digest, seconds UTC.
+        checked_at: Lower bound on when the server generated the answer, in server time (seconds
             UTC); None if the server sent no usable Date.
-        stale: whether the answer is past its freshness lifetime, and was served because the server
+        stale: Whether the answer is past its freshness lifetime, and was served because the server
             failed or the run was offline.
     """
 
@@ -168,7 +168,7 @@ class Failure(NamedTuple):
 
     Attributes:
         repository: ``namespace/repository``, or the namespace alone if its listing failed.
-        error: the reason, in one line.
+        error: The reason, in one line.
     """
 
     repository: str
@@ -180,10 +180,10 @@ class Usage(NamedTuple):
 
     Attributes:
         requests: HTTP requests sent, including retries.
-        listing_pages: pages of listings received.
-        retries: requests that repeated a failed one.
-        rate_limited: responses with status 429.
-        connections: connections opened.
+        listing_pages: Pages of listings received.
+        retries: Requests that repeated a failed one.
+        rate_limited: Responses with status 429.
+        connections: Connections opened.
     """
 
     requests: int = 0
@@ -197,12 +197,12 @@ class Stats(NamedTuple):
     """The statistics of a resolve. A lookup is one tag of one repository.
 
     Attributes:
-        repositories: repositories in the listings.
-        found: images in the result.
-        fresh, validated, proven, fetched, stale: lookups by the provenance of their answer.
-        failed: lookups without an answer.
-        usage: the network usage.
-        elapsed_s: elapsed time in seconds.
+        repositories: Repositories in the listings.
+        found: Images in the result.
+        fresh, validated, proven, fetched, stale: Lookups by the provenance of their answer.
+        failed: Lookups without an answer.
+        usage: The network usage.
+        elapsed_s: Elapsed time in seconds.
     """
 
     repositories: int = 0
@@ -246,10 +246,10 @@ class Resolution(NamedTuple):
     """The result of `quaycache.resolve`.
 
     Attributes:
-        images: the images, without duplicates, ordered by repository and tag.
-        failures: the failures, ordered by repository; always empty without ``keep_going``.
-        stats: the statistics of the run.
-        oldest_checked_at: the smallest `checked_at` of all answers, including those that a tag is
+        images: The images, without duplicates, ordered by repository and tag.
+        failures: The failures, ordered by repository; always empty without ``keep_going``.
+        stats: The statistics of the run.
+        oldest_checked_at: The smallest `checked_at` of all answers, including those that a tag is
             absent, in server time (seconds UTC); None if no answer has one.
     """
 

@@ -46,11 +46,11 @@ class Query(_QueryFields):
     """A query: which repositories of `namespace` that match `pattern` carry `tag`?
 
     Attributes:
-        namespace: the namespace of the repositories.
-        pattern: a glob as in `fnmatch.fnmatchcase`; ``*`` also matches ``/``.
-        tag: the name of the tag, exact and case-sensitive.
-        since: seconds UTC; only tags set to their digest at this time or later count.
-        token: an OAuth application token. ``str()`` and ``repr()`` of a query never show it.
+        namespace: The namespace of the repositories.
+        pattern: A glob as in `fnmatch.fnmatchcase`; ``*`` also matches ``/``.
+        tag: The name of the tag, exact and case-sensitive.
+        since: Seconds UTC; only tags set to their digest at this time or later count.
+        token: An OAuth application token. ``str()`` and ``repr()`` of a query never show it.
 
     Raises:
         QueryError: If an argument is invalid. The message names it.

@@ -42,7 +42,7 @@ class Run:
     run lasts.
 
     Attributes:
-        cancelled: set once, by `cancel`; a thread that waits should wait on it.
+        cancelled: Set once, by `cancel`; a thread that waits should wait on it.
     """
 
     def __init__(self) -> None:

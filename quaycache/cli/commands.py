@@ -14,8 +14,8 @@ class Command(NamedTuple):
     """One command.
 
     Attributes:
-        parser: the parser of its arguments.
-        run: runs the command and returns the exit code.
+        parser: The parser of its arguments.
+        run: Runs the command and returns the exit code.
     """
 
     parser: Parser
@@ -26,11 +26,11 @@ class Group(NamedTuple):
     """Commands that share a first word.
 
     Attributes:
-        name: the words before the command's own: ``quaycache``, or ``quaycache cache``.
-        description: one sentence for the group's help.
-        commands: maps a command's name to its summary, and to the module and the function that
+        name: The words before the command's own: ``quaycache``, or ``quaycache cache``.
+        description: One sentence for the group's help.
+        commands: Maps a command's name to its summary, and to the module and the function that
             makes its `Command` or `Group`.
-        version: the text of ``--version``; None if the group does not have that option.
+        version: The text of ``--version``; None if the group does not have that option.
     """
 
     name: str

@@ -25,7 +25,7 @@ class UsageError(QuaycacheError):
     """The command line is invalid.
 
     Attributes:
-        command: the command whose ``--help`` describes the correct form.
+        command: The command whose ``--help`` describes the correct form.
     """
 
     def __init__(self, command: str, message: str) -> None:
@@ -37,10 +37,10 @@ class Setting(NamedTuple):
     """An option whose value can also come from the environment or a default.
 
     Attributes:
-        flag: the long form of the option.
-        variable: the environment variable; None if the environment is not read.
-        default: the default, as written on the command line; None if the option has none.
-        convert: converts text to the value, or raises `SettingsError`.
+        flag: The long form of the option.
+        variable: The environment variable; None if the environment is not read.
+        default: The default, as written on the command line; None if the option has none.
+        convert: Converts text to the value, or raises `SettingsError`.
     """
 
     flag: str
@@ -53,7 +53,7 @@ class Options(argparse.Namespace):
     """The values of a command's options, by the names of their long forms.
 
     Attributes:
-        on_command_line: the names of the options that the command line sets.
+        on_command_line: The names of the options that the command line sets.
     """
 
     on_command_line: frozenset[str]

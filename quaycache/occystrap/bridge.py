@@ -61,20 +61,20 @@ def resolve_quay_uri(
     occystrap is not imported. Logs under ``occystrap.quaycache``.
 
     Args:
-        namespace, repo_glob, tag: as for occystrap's function.
-        token: as for occystrap's function: the ``?token=`` of the URI, in any type that occystrap
+        namespace, repo_glob, tag: As for occystrap's function.
+        token: As for occystrap's function: the ``?token=`` of the URI, in any type that occystrap
             converts it to, or the registry password. Quay ignores anything but an OAuth
             application token; this then logs a warning and continues without it.
-        since: only tags set to their digest at midnight UTC of this date, or later.
-        max_workers: how many tags are looked up at once.
-        cache_dir: a directory that stores answers between calls; None means no cache. An unusable
+        since: Only tags set to their digest at midnight UTC of this date, or later.
+        max_workers: How many tags are looked up at once.
+        cache_dir: A directory that stores answers between calls; None means no cache. An unusable
             one produces a warning.
-        cache_url: the URL of a Redis or Valkey that stores answers instead.
-        cache_ttl: seconds for which an answer is used without a request.
-        retries: how often one request is repeated.
-        rate_limit: requests per second of all workers together. None means no limit; so does 0, as
+        cache_url: The URL of a Redis or Valkey that stores answers instead.
+        cache_ttl: Seconds for which an answer is used without a request.
+        retries: How often one request is repeated.
+        rate_limit: Requests per second of all workers together. None means no limit; so does 0, as
             for occystrap's function.
-        error: the class to raise instead of quaycache's own errors, called with a message.
+        error: The class to raise instead of quaycache's own errors, called with a message.
 
     Returns:
         A tuple ``('quay.io', 'namespace/repository', tag)`` for each match, ordered by repository.

@@ -64,8 +64,8 @@ class Slot(NamedTuple):
     """A moment reserved for one request.
 
     Attributes:
-        at: the moment, by the pacer's clock.
-        generation: how many refusals had changed the pace when the slot was reserved.
+        at: The moment, by the pacer's clock.
+        generation: How many refusals had changed the pace when the slot was reserved.
     """
 
     at: float
@@ -76,10 +76,10 @@ class Pacer:
     """Decides when the next request may leave. Thread-safe; it sleeps, but does no other I/O.
 
     Args:
-        rate_limit: requests a second over all workers; None means as fast as the server takes.
-        patience: seconds of nothing but refusals after which no request waits for a pause to end.
-        clock: returns monotonic seconds.
-        jitter: returns a factor of one or a little more for the pacer's own pauses, so that
+        rate_limit: Requests a second over all workers; None means as fast as the server takes.
+        patience: Seconds of nothing but refusals after which no request waits for a pause to end.
+        clock: Returns monotonic seconds.
+        jitter: Returns a factor of one or a little more for the pacer's own pauses, so that
             processes that were refused together do not come back together.
     """
 
@@ -169,8 +169,8 @@ class Pacer:
         Refusals of requests that left before the pause began are one event.
 
         Args:
-            sent_at: what `acquire` returned for the refused request.
-            retry_after: the server's wish in seconds, or None. The pause that quaycache would take
+            sent_at: What `acquire` returned for the refused request.
+            retry_after: The server's wish in seconds, or None. The pause that quaycache would take
                 itself is the minimum, and doubles with each refusal until a request succeeds: a
                 server that asks for no pause and refuses again must not get a stream of requests.
         """

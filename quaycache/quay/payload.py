@@ -21,9 +21,9 @@ class ListingPayload(NamedTuple):
     """One page of a listing, as the server sent it.
 
     Attributes:
-        repositories: the rows of the page.
-        next_page: the opaque token of the next page; None on the last page.
-        authenticated: whether the server treated the request as authenticated; None if the page is
+        repositories: The rows of the page.
+        next_page: The opaque token of the next page; None on the last page.
+        authenticated: Whether the server treated the request as authenticated; None if the page is
             empty and does not show it. Quay sends ``is_starred`` only in authenticated responses.
     """
 
@@ -122,8 +122,8 @@ def parse_retry_after(value: bytes | None, date: float | None) -> float | None:
     """Return the seconds to wait that a Retry-After header demands, in either of its forms.
 
     Args:
-        value: the header, or None.
-        date: the date of the response, seconds UTC. A date in *value* is relative to it.
+        value: The header, or None.
+        date: The date of the response, seconds UTC. A date in *value* is relative to it.
 
     Returns:
         Zero or more; None if the header is missing or unusable.

@@ -68,13 +68,13 @@ class RetryingTransport:
     Thread-safe. Nothing is imported or opened before the first request.
 
     Args:
-        api_base: where to connect.
-        retries: how often one request is repeated after a failure that may be temporary. Refusals
+        api_base: Where to connect.
+        retries: How often one request is repeated after a failure that may be temporary. Refusals
             with 429 do not count: they are repeated until `timeout`.
-        timeout: seconds for which the server may refuse every request, with 429 or 503, before
+        timeout: Seconds for which the server may refuse every request, with 429 or 503, before
             the requests that wait are given up.
-        rate_limit: requests a second over all threads; None means as fast as the server takes.
-        ssl_context: how to verify the server; None means the environment's authorities.
+        rate_limit: Requests a second over all threads; None means as fast as the server takes.
+        ssl_context: How to verify the server; None means the environment's authorities.
 
     Raises:
         SettingsError: If a number is out of bounds.
@@ -118,11 +118,11 @@ class RetryingTransport:
         """Return the answer with status 200 to one GET.
 
         Args:
-            target: path and query, percent-encoded.
-            headers: all but Host.
-            run: counts what is sent, and can cancel it.
-            subject: what the request is about, for messages.
-            retry_not_found: whether to retry a 404, because a lagging replica may not know a new
+            target: Path and query, percent-encoded.
+            headers: All but Host.
+            run: Counts what is sent, and can cancel it.
+            subject: What the request is about, for messages.
+            retry_not_found: Whether to retry a 404, because a lagging replica may not know a new
                 repository yet.
 
         Raises:
@@ -225,7 +225,7 @@ class _RetryPolicy:
     """Which failures of one request are retried, and when; in the shape of tenacity's callbacks.
 
     Attributes:
-        failures: of all attempts so far.
+        failures: Of all attempts so far.
     """
 
     def __init__(self, retries: int, pacer: Pacer, retry_not_found: bool) -> None:

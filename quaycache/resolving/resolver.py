@@ -42,16 +42,16 @@ def resolve(
     looked up once.
 
     Args:
-        queries: one `Query` or ``quay://`` URI, or several.
-        client: the client to use; None means an anonymous client of quay.io for this call.
-        max_workers: how many tags are looked up at once, beside the listing.
-        keep_going: whether to collect failures in the result instead of raising the first.
-        on_event: called in this thread with each event of `quaycache.events`.
-        cache_dir: a directory that stores answers between calls, opened for this call alone. For
+        queries: One `Query` or ``quay://`` URI, or several.
+        client: The client to use; None means an anonymous client of quay.io for this call.
+        max_workers: How many tags are looked up at once, beside the listing.
+        keep_going: Whether to collect failures in the result instead of raising the first.
+        on_event: Called in this thread with each event of `quaycache.events`.
+        cache_dir: A directory that stores answers between calls, opened for this call alone. For
             frequent calls, keep a `CachedQuayClient` open and pass it as *client*.
-        cache_url: the URL of a Redis or Valkey that stores answers instead, such as
+        cache_url: The URL of a Redis or Valkey that stores answers instead, such as
             ``redis://host:port/db``; see `RedisStore`.
-        policy: how old an answer from the cache may be; None means `Policy()`.
+        policy: How old an answer from the cache may be; None means `Policy()`.
 
     Raises:
         QueryError: If a URI is invalid, or *queries* holds anything but URIs and `Query` values.
@@ -114,10 +114,10 @@ def resolve_quay_uri(
     """Call `resolve` with the signature of occystrap's function of this name.
 
     Args:
-        namespace, repo_glob, tag: the parts of a `Query`.
-        token: an OAuth application token.
-        since: a date; only tags set to their digest at its midnight, UTC, or later count.
-        max_workers, client, cache_dir, cache_url: as for `resolve`.
+        namespace, repo_glob, tag: The parts of a `Query`.
+        token: An OAuth application token.
+        since: A date; only tags set to their digest at its midnight, UTC, or later count.
+        max_workers, client, cache_dir, cache_url: As for `resolve`.
 
     Returns:
         Tuples ``('quay.io', 'namespace/repository', tag)``, ordered by repository.

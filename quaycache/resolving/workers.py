@@ -18,7 +18,7 @@ class Workers:
     """A pool of threads, created when the first is needed. Thread-safe.
 
     Args:
-        count: the maximum number of threads.
+        count: The maximum number of threads.
     """
 
     def __init__(self, count: int) -> None:

@@ -22,9 +22,9 @@ def store_at(
     """Return the store in a directory or at a URL; None if neither is given.
 
     Args:
-        directory: the directory of a `DiskStore`.
-        url: the URL of a `RedisStore`.
-        policy: the policy whose retention the store gets; None means `Policy()`.
+        directory: The directory of a `DiskStore`.
+        url: The URL of a `RedisStore`.
+        policy: The policy whose retention the store gets; None means `Policy()`.
 
     Raises:
         MissingExtraError: If the URL needs redis-py.

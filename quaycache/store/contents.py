@@ -22,11 +22,11 @@ class NamespaceSummary(NamedTuple):
 
     Attributes:
         identity: ``anon``, or the digest of a token.
-        repositories: the number of repositories in the stored listing; None without a listing.
-        answers: the number of stored answers.
-        present: the number of answers with a tag.
-        size: the size of keys and values, in bytes.
-        oldest, newest: the range of ``checked_at``, in seconds UTC; None if no entry is valid.
+        repositories: The number of repositories in the stored listing; None without a listing.
+        answers: The number of stored answers.
+        present: The number of answers with a tag.
+        size: The size of keys and values, in bytes.
+        oldest, newest: The range of ``checked_at``, in seconds UTC; None if no entry is valid.
     """
 
     registry: str
@@ -72,10 +72,10 @@ def keep_predicate(
     """Return a predicate for the rows that a prune keeps: valid ones within the retention.
 
     Args:
-        rows: all rows of the store.
-        policy: the policy with the retention and, for `strict`, the ``max_age``.
-        now: the current time; the local clock suffices.
-        strict: whether to drop present answers past ``max_age`` as well, and the answers of
+        rows: All rows of the store.
+        policy: The policy with the retention and, for `strict`, the ``max_age``.
+        now: The current time; the local clock suffices.
+        strict: Whether to drop present answers past ``max_age`` as well, and the answers of
             repositories that a newer listing of their namespace does not contain.
     """
     listings = {row.key.scope: row.entry for row in rows if isinstance(row.entry, StoredListing)}

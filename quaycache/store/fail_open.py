@@ -57,9 +57,9 @@ class FailOpen:
     first, and recoveries are logged as information.
 
     Args:
-        name: the store's name in log lines.
-        reason: a function that returns the text of an exception, without secrets.
-        refuses_only_writes: a function that returns whether the store can still be read after a
+        name: The store's name in log lines.
+        reason: A function that returns the text of an exception, without secrets.
+        refuses_only_writes: A function that returns whether the store can still be read after a
             write has raised this exception.
     """
 

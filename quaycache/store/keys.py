@@ -27,8 +27,8 @@ class Scope(NamedTuple):
     """Whose view of which namespace.
 
     Attributes:
-        api_base: the normalised API base, as text.
-        identity: the result of `identity_of`.
+        api_base: The normalised API base, as text.
+        identity: The result of `identity_of`.
     """
 
     api_base: str

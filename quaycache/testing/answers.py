@@ -31,8 +31,8 @@ class Answer:
     """An HTTP status and its JSON document.
 
     Attributes:
-        status: the HTTP status.
-        document: the JSON document, as a dict.
+        status: The HTTP status.
+        document: The JSON document, as a dict.
     """
 
     status: int

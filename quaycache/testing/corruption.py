@@ -36,9 +36,9 @@ def apply_fault(fault: Fault, answer: Answer, error_headers: Headers) -> Outcome
     """Return what the client gets instead of the application's answer.
 
     Args:
-        fault: the fault that happens.
-        answer: the application's answer.
-        error_headers: the additional headers of a 429 or 503.
+        fault: The fault that happens.
+        answer: The application's answer.
+        error_headers: The additional headers of a 429 or 503.
     """
     status, body = answer.status, encoded(answer.document)
     match fault.kind:

@@ -31,7 +31,7 @@ class EmbeddedQuay:
     called from any thread.
 
     Attributes:
-        registry: the registry of the server. Its methods run in the server process, and return
+        registry: The registry of the server. Its methods run in the server process, and return
             after the change is visible there.
 
     Raises:

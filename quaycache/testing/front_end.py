@@ -45,13 +45,13 @@ class Request:
     """The parts of a request that determine its answer.
 
     Attributes:
-        method: the HTTP method.
-        target: the path and query.
-        host: the host that the request names.
-        fields: the headers, with names in lower case.
-        http2: whether the request came over HTTP/2, as opposed to HTTP/1.1.
-        connection: the number of the connection.
-        address: the IP address of the client.
+        method: The HTTP method.
+        target: The path and query.
+        host: The host that the request names.
+        fields: The headers, with names in lower case.
+        http2: Whether the request came over HTTP/2, as opposed to HTTP/1.1.
+        connection: The number of the connection.
+        address: The IP address of the client.
     """
 
     method: bytes

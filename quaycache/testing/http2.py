@@ -222,8 +222,8 @@ class _Body:
     """The unsent part of one answer's body.
 
     Attributes:
-        interval: the seconds to wait after each piece; None sends without a break.
-        resting: whether the body waits for the next interval to end.
+        interval: The seconds to wait after each piece; None sends without a break.
+        resting: Whether the body waits for the next interval to end.
     """
 
     __slots__ = ("_pieces", "_rest", "interval", "resting")

@@ -26,8 +26,8 @@ class ServerProcess:
     It ends when its standard input ends, so it cannot outlive this process, even a killed one.
 
     Attributes:
-        port: the TCP port of the server.
-        ca_file: the path of its CA certificate in PEM.
+        port: The TCP port of the server.
+        ca_file: The path of its CA certificate in PEM.
 
     Raises:
         MissingExtraError: If the extra ``testing`` is not installed.

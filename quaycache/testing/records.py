@@ -36,10 +36,10 @@ class RepositoryRecord:
     """One repository with all lifetimes of its tags.
 
     Attributes:
-        id: a number that increases with every new repository of the registry.
-        rows: all lifetimes, in the order of their start.
-        newest: the index in `rows` of each tag's newest lifetime.
-        log: every version of every row as (time of writing, index in `rows`, lifetime); it shows
+        id: A number that increases with every new repository of the registry.
+        rows: All lifetimes, in the order of their start.
+        newest: The index in `rows` of each tag's newest lifetime.
+        log: Every version of every row as (time of writing, index in `rows`, lifetime); it shows
             the rows as a lagging replica has them.
     """
 

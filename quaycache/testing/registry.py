@@ -43,7 +43,7 @@ class Registry:
     a repository.
 
     Args:
-        clock: the function that returns the time in seconds UTC.
+        clock: The function that returns the time in seconds UTC.
 
     Raises:
         RegistryError: If a name, digest or state is invalid, if a repository, tag or digest does
@@ -84,12 +84,12 @@ class Registry:
         """Create an empty repository; the listing shows it after all others.
 
         Args:
-            namespace: the namespace of the repository.
-            name: the name within the namespace; it may contain slashes.
-            public: whether anonymous callers see the repository.
-            state: one of Quay's repository states; see `set_state`.
+            namespace: The namespace of the repository.
+            name: The name within the namespace; it may contain slashes.
+            public: Whether anonymous callers see the repository.
+            state: One of Quay's repository states; see `set_state`.
             kind: ``image``, or another kind, which a listing shows only with its ``repo_kind``.
-            description: the description that the listing shows.
+            description: The description that the listing shows.
         """
         self._create(namespace, name, self._now_ms(), public, state, kind, description)
 
@@ -127,12 +127,12 @@ class Registry:
         already has starts a new lifetime too: ``start_ts`` becomes the current time.
 
         Args:
-            namespace: the namespace of the repository.
-            repository: the name of the repository within the namespace.
-            tag: the name of the tag; an existing tag moves to the new digest.
-            digest: the manifest digest; None generates a new one, the same in every test run.
-            lifetime: the seconds until the tag expires; None means that it does not expire.
-            manifest_list: whether the manifest is a list of manifests.
+            namespace: The namespace of the repository.
+            repository: The name of the repository within the namespace.
+            tag: The name of the tag; an existing tag moves to the new digest.
+            digest: The manifest digest; None generates a new one, the same in every test run.
+            lifetime: The seconds until the tag expires; None means that it does not expire.
+            manifest_list: Whether the manifest is a list of manifests.
         """
         now_ms = self._now_ms()
         record = self._find(namespace, repository)
@@ -188,10 +188,10 @@ class Registry:
         """Set, change or clear the expiry of a tag.
 
         Args:
-            namespace: the namespace of the repository.
-            repository: the name of the repository within the namespace.
-            tag: the name of the tag.
-            expires_at: the time of expiry in seconds UTC, in the future; None clears it.
+            namespace: The namespace of the repository.
+            repository: The name of the repository within the namespace.
+            tag: The name of the tag.
+            expires_at: The time of expiry in seconds UTC, in the future; None clears it.
         """
         record, lifetime = self._tag(namespace, repository, tag)
         now_ms = self._now_ms()
@@ -215,12 +215,12 @@ class Registry:
         """Create many public repositories with one tag each, in one call.
 
         Args:
-            namespace: the namespace of the repositories.
-            count: the number of repositories.
-            tag: the tag to push. Where `every` skips a repository, its tag is ``not-<tag>``.
-            name: the format of the names, which gets the number of the repository, from 0.
-            every: the interval: 1 gives the tag to all repositories, 3 to numbers 0, 3, 6, ...
-            age: how many seconds ago the repositories were created and pushed.
+            namespace: The namespace of the repositories.
+            count: The number of repositories.
+            tag: The tag to push. Where `every` skips a repository, its tag is ``not-<tag>``.
+            name: The format of the names, which gets the number of the repository, from 0.
+            every: The interval: 1 gives the tag to all repositories, 3 to numbers 0, 3, 6, ...
+            age: How many seconds ago the repositories were created and pushed.
         """
         then_ms = self._now_ms() - round(age * 1000)
         for number in range(count):
@@ -239,10 +239,10 @@ class Registry:
         """Register an OAuth application token of a user.
 
         Args:
-            user: the name of the user.
-            token: the token, which a client sends as ``Authorization: Bearer TOKEN``.
-            namespaces: the namespaces whose private repositories the user may read.
-            scopes: the scopes of the token. Without ``repo:read``, the tag and repository
+            user: The name of the user.
+            token: The token, which a client sends as ``Authorization: Bearer TOKEN``.
+            namespaces: The namespaces whose private repositories the user may read.
+            scopes: The scopes of the token. Without ``repo:read``, the tag and repository
                 endpoints refuse private repositories; the listing still shows them.
         """
         self.users[token] = User(user, frozenset(namespaces), frozenset(scopes))

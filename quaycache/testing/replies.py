@@ -19,12 +19,12 @@ class Reply:
     """A status, headers and a body.
 
     Attributes:
-        status: the HTTP status.
-        body: the whole body, or the pieces to send one by one.
-        content_length: the value of the header, right or wrong; None omits the header.
-        content_type: the value of the header.
-        headers: additional headers, with names in lower case.
-        interval: the seconds between two pieces of the body; None sends them without a break. 0
+        status: The HTTP status.
+        body: The whole body, or the pieces to send one by one.
+        content_length: The value of the header, right or wrong; None omits the header.
+        content_type: The value of the header.
+        headers: Additional headers, with names in lower case.
+        interval: The seconds between two pieces of the body; None sends them without a break. 0
             returns to the event loop after each piece, which notices a lost connection: without a
             break, a lost connection would accept pieces for ever.
     """

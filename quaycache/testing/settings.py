@@ -62,15 +62,15 @@ class Fault:
     The kinds that change tags or repositories leave an answer without a list of them unchanged.
 
     Attributes:
-        kind: the kind of defect.
-        match: the text that the request's path and query must contain; empty means any request.
-        endpoint: the endpoint that the request must address; None means all three.
-        times: how many times the fault happens; None is unlimited.
-        probability: the probability, from 0 to 1, that the fault happens to a matching request. The
+        kind: The kind of defect.
+        match: The text that the request's path and query must contain; empty means any request.
+        endpoint: The endpoint that the request must address; None means all three.
+        times: How many times the fault happens; None is unlimited.
+        probability: The probability, from 0 to 1, that the fault happens to a matching request. The
             random generator starts from `Settings.seed`, so test runs are reproducible.
-        status: the HTTP status, from 400 to 599, for kind ``status``.
-        interval: the seconds between two bytes, for kind ``trickle``.
-        size: the number of bytes for kind ``huge`` (None is 1 GiB), or the depth for kind
+        status: The HTTP status, from 400 to 599, for kind ``status``.
+        interval: The seconds between two bytes, for kind ``trickle``.
+        size: The number of bytes for kind ``huge`` (None is 1 GiB), or the depth for kind
             ``nested`` (None is 100,000).
 
     Raises:
@@ -106,9 +106,9 @@ class RateLimit:
     It applies to paths under ``/api/``. A request over the limit gets a 429.
 
     Attributes:
-        rate: the number of requests per second.
-        burst: the number of requests above the rate that pass immediately.
-        key: the unit to which the limit applies: each connection or each client IP address.
+        rate: The number of requests per second.
+        burst: The number of requests above the rate that pass immediately.
+        key: The unit to which the limit applies: each connection or each client IP address.
 
     Raises:
         ValueError: If a value is out of range.
@@ -131,34 +131,34 @@ class Settings:
     The defaults are those of a real Quay, without rate limits, delays and faults.
 
     Attributes:
-        latency: the seconds from a request to its answer; a 429 is immediate. The server reads the
+        latency: The seconds from a request to its answer; a 429 is immediate. The server reads the
             registry when the request arrives, and the time for ``date`` when the answer leaves:
             the worst case for a cache.
-        listing_latency: the latency of the listing; None is `latency`.
-        tag_latency: the latency of the tag endpoint; None is `latency`.
-        jitter: the maximum of a random, evenly distributed addition to each latency, in seconds.
-        http2: whether new connections can negotiate HTTP/2.
-        connection_requests: the number of requests after which a connection ends, over HTTP/2 with
+        listing_latency: The latency of the listing; None is `latency`.
+        tag_latency: The latency of the tag endpoint; None is `latency`.
+        jitter: The maximum of a random, evenly distributed addition to each latency, in seconds.
+        http2: Whether new connections can negotiate HTTP/2.
+        connection_requests: The number of requests after which a connection ends, over HTTP/2 with
             GOAWAY; None is unlimited.
-        idle_timeout: the seconds without a request in flight after which a connection ends; None
+        idle_timeout: The seconds without a request in flight after which a connection ends; None
             is unlimited.
-        close_http1: whether each HTTP/1.1 answer under ``/api/`` ends its connection.
-        rate_limit: the limit of requests; None is unlimited. ``"quay"`` sets the limits of a real
+        close_http1: Whether each HTTP/1.1 answer under ``/api/`` ends its connection.
+        rate_limit: The limit of requests; None is unlimited. ``"quay"`` sets the limits of a real
             Quay: over HTTP/2 50 requests per second and a burst of 100 per connection, over
             HTTP/1.1 5 per second and a burst of 25 per client IP address. A new limit starts with
             a full burst.
-        retry_after: the ``retry-after`` header of each 429 and 503, sent unchanged; None omits it,
+        retry_after: The ``retry-after`` header of each 429 and 503, sent unchanged; None omits it,
             as Quay does.
-        date: whether answers have a ``date`` header.
-        date_skew: the seconds by which ``date`` is ahead of the registry's clock.
-        last_modified: whether the listing has ``last_modified`` for a request that asks for it;
+        date: Whether answers have a ``date`` header.
+        date_skew: The seconds by which ``date`` is ahead of the registry's clock.
+        last_modified: Whether the listing has ``last_modified`` for a request that asks for it;
             False models a server that does not know this field.
-        replica_lag: the seconds by which the tag endpoint's database is behind the listing's.
-        repeat_first_page: whether the listing treats every page token as invalid.
-        ignore_tokens: whether the server treats every bearer token as invalid.
-        faults: the faults. Setting `faults` or `seed` restarts `Fault.times` and the random
+        replica_lag: The seconds by which the tag endpoint's database is behind the listing's.
+        repeat_first_page: Whether the listing treats every page token as invalid.
+        ignore_tokens: Whether the server treats every bearer token as invalid.
+        faults: The faults. Setting `faults` or `seed` restarts `Fault.times` and the random
             generator.
-        seed: the seed of the random generator for `jitter` and `Fault.probability`.
+        seed: The seed of the random generator for `jitter` and `Fault.probability`.
 
     Raises:
         ValueError: If a value is out of range.
@@ -205,7 +205,7 @@ class Settings:
         """Return a copy with changed values.
 
         Args:
-            changes: the new values, by the name of the setting. A mapping of its fields may stand
+            changes: The new values, by the name of the setting. A mapping of its fields may stand
                 for a `Fault` or a `RateLimit`.
 
         Raises:

@@ -33,8 +33,8 @@ class Response(NamedTuple):
     """A complete answer, whatever its status.
 
     Attributes:
-        headers: by name in lower case; the last one if a name is repeated.
-        elapsed: seconds from before the request was sent until the body was complete.
+        headers: By name in lower case; the last one if a name is repeated.
+        elapsed: Seconds from before the request was sent until the body was complete.
     """
 
     status: int
@@ -47,7 +47,7 @@ class Connection(Protocol):
     """A connection that carries one request at a time, and that another thread can abort.
 
     Attributes:
-        deadline: when the request under way has taken too long, by the monotonic clock.
+        deadline: When the request under way has taken too long, by the monotonic clock.
     """
 
     deadline: float

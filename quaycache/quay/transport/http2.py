@@ -73,7 +73,7 @@ class Tls:
     time for a handshake.
 
     Args:
-        context: the authorities to trust.
+        context: The authorities to trust.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -100,8 +100,8 @@ class Http2Connection:
     """As `Connection`.
 
     Args:
-        api_base: where to connect.
-        tls: shared with all connections to it.
+        api_base: Where to connect.
+        tls: Shared with all connections to it.
     """
 
     def __init__(self, api_base: ApiBase, tls: Tls) -> None:

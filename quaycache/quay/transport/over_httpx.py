@@ -38,9 +38,9 @@ class HttpxConnection:
 
     Args:
         origin: ``scheme://host:port``.
-        ssl_context: how to verify the server.
-        proxy: the proxy to connect through, or None.
-        http2_only: whether to refuse to speak HTTP/1.1 with the server.
+        ssl_context: How to verify the server.
+        proxy: The proxy to connect through, or None.
+        http2_only: Whether to refuse to speak HTTP/1.1 with the server.
     """
 
     def __init__(

@@ -38,8 +38,8 @@ class Transport:
     It makes one attempt of one request. Retries and pace are not its concern.
 
     Args:
-        api_base: where to connect. ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are honoured.
-        ssl_context: how to verify the server; None means the usual authorities, or those of
+        api_base: Where to connect. ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are honoured.
+        ssl_context: How to verify the server; None means the usual authorities, or those of
             ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``.
 
     Raises:
@@ -71,10 +71,10 @@ class Transport:
         """Send one GET and return its complete answer, whatever the status.
 
         Args:
-            target: path and query, percent-encoded.
-            headers: all but Host.
-            run: counts the request and any connection it opens, and can cancel it.
-            fresh: whether to open a connection for it, because idle ones may be dead.
+            target: Path and query, percent-encoded.
+            headers: All but Host.
+            run: Counts the request and any connection it opens, and can cancel it.
+            fresh: Whether to open a connection for it, because idle ones may be dead.
 
         Raises:
             TransportError: If no complete answer comes.

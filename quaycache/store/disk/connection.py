@@ -39,7 +39,7 @@ class Deadline:
     """Interrupts a query that takes too long, as the progress handler of its connection.
 
     Args:
-        size: the size of the database, in bytes.
+        size: The size of the database, in bytes.
     """
 
     def __init__(self, size: int = 0) -> None:

@@ -22,7 +22,7 @@ class Expiry:
     In a large one each session starts at a random row, so that short runs cover everything in time.
 
     Args:
-        retention: seconds after which an entry is dropped.
+        retention: Seconds after which an entry is dropped.
     """
 
     def __init__(self, retention: float) -> None:

@@ -36,7 +36,7 @@ class Layout(NamedTuple):
     """The paths of a store's files.
 
     Attributes:
-        directory: the absolute path of the user's directory, which may hold other files as well.
+        directory: The absolute path of the user's directory, which may hold other files as well.
     """
 
     directory: str
@@ -118,10 +118,10 @@ class Found(NamedTuple):
     """A database that may be quaycache's.
 
     Attributes:
-        identity: device and inode of the file.
-        own: whether all files belong to this user.
-        size: the size of the database and its ``-wal``, in bytes.
-        wal_size: the size of the ``-wal``, in bytes; None if it is missing.
+        identity: Device and inode of the file.
+        own: Whether all files belong to this user.
+        size: The size of the database and its ``-wal``, in bytes.
+        wal_size: The size of the ``-wal``, in bytes; None if it is missing.
     """
 
     identity: tuple[int, int]

@@ -44,8 +44,8 @@ class StoreLock:
         """Acquire the lock; wait for at most a second.
 
         Args:
-            exclusive: whether to hold the lock alone or share it.
-            create: whether a missing lock file is created.
+            exclusive: Whether to hold the lock alone or share it.
+            create: Whether a missing lock file is created.
 
         Raises:
             StoreInUseError: If another process holds the lock.

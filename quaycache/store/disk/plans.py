@@ -18,8 +18,8 @@ class Changes(NamedTuple):
     """The changes of one transaction.
 
     Attributes:
-        put: keys and their new values.
-        drop: the keys to remove.
+        put: Keys and their new values.
+        drop: The keys to remove.
     """
 
     put: Iterable[tuple[str, bytes]] = ()

@@ -39,8 +39,8 @@ def quarantine(layout: Layout, identity: tuple[int, int] | None = None) -> str |
     """Rename the database; return its new path, or None if it is no longer there or not damaged.
 
     Args:
-        layout: the paths of the files.
-        identity: the database that a query found to be damaged; None if it could not be opened.
+        layout: The paths of the files.
+        identity: The database that a query found to be damaged; None if it could not be opened.
 
     Raises:
         StoreUnavailableError: If it is in use, or belongs to another user.

@@ -79,8 +79,8 @@ class _Loaded(NamedTuple):
 
     Attributes:
         version: SQLite's ``data_version``.
-        values: the values of all valid rows, by repository.
-        answers: the decoded values.
+        values: The values of all valid rows, by repository.
+        answers: The decoded values.
     """
 
     version: int | None
@@ -110,8 +110,8 @@ class Reader:
     `StoreUnavailableError` if it cannot be read at the moment.
 
     Attributes:
-        found: the files as they were when the reader was opened.
-        live: whether the reader sees later changes.
+        found: The files as they were when the reader was opened.
+        live: Whether the reader sees later changes.
     """
 
     def __init__(self, layout: Layout, found: Found) -> None:
@@ -220,9 +220,9 @@ class Reader:
         """Return the keys of old entries in a slice, and the start of the next slice.
 
         Args:
-            moment: the time before which an entry is old, in seconds UTC.
-            after: the start of the slice.
-            size: the number of rows in the slice.
+            moment: The time before which an entry is old, in seconds UTC.
+            after: The start of the slice.
+            size: The number of rows in the slice.
         """
         keys: list[str] = []
         rows = length = 0

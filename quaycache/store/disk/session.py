@@ -33,7 +33,7 @@ class Session:
     """Open files.
 
     Attributes:
-        reader: the reader, which is open until the session is closed.
+        reader: The reader, which is open until the session is closed.
     """
 
     def __init__(
@@ -114,10 +114,10 @@ def open_session(
     """Open the files; return None if they do not exist and are not to be created.
 
     Args:
-        layout: the paths of the files.
-        retention: seconds after which an entry may be dropped.
-        to_create: whether to create missing files.
-        any_size: whether to open files that take too long to check during a run.
+        layout: The paths of the files.
+        retention: Seconds after which an entry may be dropped.
+        to_create: Whether to create missing files.
+        any_size: Whether to open files that take too long to check during a run.
 
     Raises:
         StoreCorruptError: If the files are damaged.

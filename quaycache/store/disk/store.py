@@ -54,8 +54,8 @@ class DiskStore:
     nothing before something is stored.
 
     Args:
-        directory: the path of the directory. If it is missing, it is created with mode 0700.
-        retention: seconds after which an entry may be dropped. Old entries are dropped when
+        directory: The path of the directory. If it is missing, it is created with mode 0700.
+        retention: Seconds after which an entry may be dropped. Old entries are dropped when
             something else is stored.
 
     Raises:

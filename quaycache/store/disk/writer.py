@@ -101,9 +101,9 @@ class Writer:
     """A database open to be written. Any thread may use it, one at a time.
 
     Args:
-        directory: the directory of a database that passed the preflight, or of an empty file
+        directory: The directory of a database that passed the preflight, or of an empty file
             ``cache.db``.
-        max_size: the size at which the database is full, in bytes; None if there is no limit.
+        max_size: The size at which the database is full, in bytes; None if there is no limit.
 
     Raises:
         StoreCorruptError: If the database is damaged.

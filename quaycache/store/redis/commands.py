@@ -60,8 +60,8 @@ class RedisCommands:
     """Loads, stores, claims and removes entries. Thread-safe.
 
     Args:
-        server: the server that holds them.
-        retention: the seconds after which this client ignores an entry.
+        server: The server that holds them.
+        retention: The seconds after which this client ignores an entry.
     """
 
     def __init__(self, server: RedisServer, retention: float) -> None:
@@ -105,11 +105,11 @@ class RedisCommands:
         """Return the answers for repositories, and those repositories that are claimed elsewhere.
 
         Args:
-            scope: the scope of the repositories.
-            tag: the tag to look up.
-            repositories: the names to load, and to claim if nobody else has claimed them.
-            seconds: the duration of the claims.
-            claims: whether to claim at all.
+            scope: The scope of the repositories.
+            tag: The tag to look up.
+            repositories: The names to load, and to claim if nobody else has claimed them.
+            seconds: The duration of the claims.
+            claims: Whether to claim at all.
         """
         keys = [hash_of(scope, tag), claims_of(scope, tag)]
         claimant = self._claimant() if claims else ""

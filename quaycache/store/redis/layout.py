@@ -22,10 +22,10 @@ class Loaded(NamedTuple):
     """The reply of a script that loads entries. Its methods raise if the reply is malformed.
 
     Attributes:
-        asked_at: the time before the request, by `RedisStore.now`, so that a slow reply makes an
+        asked_at: The time before the request, by `RedisStore.now`, so that a slow reply makes an
             entry older, never younger.
-        time: the server's time, as seconds and microseconds in digits.
-        flat: fields and values alternately.
+        time: The server's time, as seconds and microseconds in digits.
+        flat: Fields and values alternately.
     """
 
     asked_at: float

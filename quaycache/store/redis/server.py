@@ -31,11 +31,11 @@ class RedisServer:
     """Runs scripts and commands on a server. Thread-safe, and safe across a fork.
 
     Args:
-        url: the URL as `RedisStore` takes it.
-        wait: the seconds for which the server may be silent.
+        url: The URL as `RedisStore` takes it.
+        wait: The seconds for which the server may be silent.
 
     Attributes:
-        location: the URL without user, password and options.
+        location: The URL without user, password and options.
 
     Raises:
         MissingExtraError: If redis-py is not installed.
@@ -57,10 +57,10 @@ class RedisServer:
         """Return what a script returns, in one round trip.
 
         Args:
-            script: the text of the script.
-            keys: the keys that it uses.
-            arguments: its other arguments.
-            long: whether the server may be silent five times as long.
+            script: The text of the script.
+            keys: The keys that it uses.
+            arguments: Its other arguments.
+            long: Whether the server may be silent five times as long.
 
         Raises:
             Exception: If anything goes wrong; `reason` turns it into a message.

@@ -32,8 +32,8 @@ class RedisStore:
         url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` for TLS, or
             ``unix:///path[?db=N]``. A CA's certificates, and those of the client, are files named
             by ``?ssl_ca_certs=``, ``ssl_certfile=`` and ``ssl_keyfile=``.
-        wait: the seconds for which the server may be silent; a command may take five times as long.
-        retention: the seconds after which this store hides an entry. The server keeps a tag's
+        wait: The seconds for which the server may be silent; a command may take five times as long.
+        retention: The seconds after which this store hides an entry. The server keeps a tag's
             answers for the longest retention of the stores that have added to them.
 
     Raises:
