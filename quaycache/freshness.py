@@ -191,7 +191,7 @@ def listing_is_fresh(listing: StoredListing, policy: Policy, now: Moment) -> boo
     return _listing_age_below(policy.ttl, listing, policy, now)
 
 
-def listing_usable_after_error(listing: StoredListing, policy: Policy, now: Moment) -> bool:
+def listing_usable_if_error(listing: StoredListing, policy: Policy, now: Moment) -> bool:
     """Return whether a stored listing may serve because the server failed."""
     if not policy.stale_if_error:
         return False

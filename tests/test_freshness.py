@@ -14,7 +14,7 @@ from quaycache.freshness import (
     fresh_or_validated,
     latest_possible,
     listing_is_fresh,
-    listing_usable_after_error,
+    listing_usable_if_error,
     listing_usable_offline,
     older_than,
     usable_if_error,
@@ -261,10 +261,10 @@ class TestAfterError:
 
     def test_listing(self) -> None:
         listing = StoredListing({"a": 1}, SERVER - 399, LOCAL - 399)
-        assert listing_usable_after_error(listing, self.policy(100), self.NOW)
-        assert not listing_usable_after_error(listing, self.policy(99), self.NOW)
+        assert listing_usable_if_error(listing, self.policy(100), self.NOW)
+        assert not listing_usable_if_error(listing, self.policy(99), self.NOW)
         fresh = StoredListing({"a": 1}, SERVER - 10, LOCAL - 10)
-        assert not listing_usable_after_error(fresh, self.policy(0), self.NOW)
+        assert not listing_usable_if_error(fresh, self.policy(0), self.NOW)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ class CachedListings:
         if policy.mode is Mode.OFFLINE:
             usable = freshness.listing_usable_offline(listing, policy, now)
         else:
-            usable = after_error and freshness.listing_usable_after_error(listing, policy, now)
+            usable = after_error and freshness.listing_usable_if_error(listing, policy, now)
         return Provenance.STALE if usable else None
 
     def _read(self, walk: Walk, scope: Scope) -> Iterator[ListingPage]:

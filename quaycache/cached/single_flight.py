@@ -70,7 +70,7 @@ class Call(Generic[T]):
         self.waiters: list[Waiter] = []
         self._leader = threading.get_ident()
 
-    def is_led_here(self) -> bool:
+    def is_leader(self) -> bool:
         """Return whether the calling thread does the work: it must not wait for itself."""
         return self._leader == threading.get_ident()
 
@@ -110,7 +110,7 @@ class SingleFlight(Generic[T]):
             waiter = Waiter()
             with self._lock:
                 call = self._calls.get(key)
-                joins = call is not None and not call.is_led_here() and may_join(call.started)
+                joins = call is not None and not call.is_leader() and may_join(call.started)
                 if call is None or not joins:
                     call = self._calls[key] = Call(started)
                 else:
