@@ -1,15 +1,15 @@
-"""Which answers need no request. Pure: no I/O and no clock.
+"""The rules that decide which answers need no request. Pure: no I/O and no clock.
 
-The words are RFC 9111's: an answer is *fresh* within its freshness lifetime, *stale* after it, and
+The terms are RFC 9111's: an answer is *fresh* within its freshness lifetime, *stale* after it, and
 *validated* when a listing proves that it still holds. The validator is Quay's ``last_modified`` of
-a repository: the newest start of any alive tag, floored to seconds, null if there is none. So
+a repository: the newest start of any alive tag, floored to seconds; null if no tag is alive.
 
-- null says that every tag is absent;
-- one older than an answer says that nothing was pushed since: an absent tag is still absent, and a
-  present one, if it still exists, has the same digest. That it exists is never proven, because a
-  deletion leaves ``last_modified`` as it is: an age limit bounds it;
-- one that is merely the same as before says nothing: a deletion of the newest tag moves it back,
-  and two pushes may share a second.
+- A null proves that every tag is absent.
+- A value older than an answer proves that nothing was pushed since. An absent tag is still absent,
+  and a present tag has the same digest if it still exists. The value never proves that it exists,
+  because deleting a tag other than the newest does not change it. An age limit bounds that error.
+- A value that is merely unchanged proves nothing: deleting the newest tag moves it back, and two
+  pushes may share a second.
 """
 
 from __future__ import annotations
@@ -49,13 +49,15 @@ class Policy(_PolicyFields):
 
     Attributes:
         ttl: The freshness lifetime: within it, an answer or a listing costs no request.
-        max_age: After it, a present tag is requested again even if the listing shows no change.
-        margin: How far clocks, replicas and commits may lag. A repository that was pushed to less
-            than this before an answer was checked does not validate the answer.
-        stale_if_error: How long after its lifetime an answer serves if the server fails.
-        retention: After it, an answer counts as never stored.
-        mode: NORMAL; REFRESH ignores what is stored and stores what is learned; OFFLINE sends no
-            request and uses whatever is stored.
+        max_age: The age from which a present tag is requested again, even if the listing shows no
+            change.
+        margin: The allowance for the lag of clocks, replicas and commits. An answer that was
+            checked less than this after a push to its repository cannot be validated.
+        stale_if_error: How long past its freshness lifetime an answer is served if the server
+            fails.
+        retention: The age after which an answer counts as never stored.
+        mode: NORMAL; REFRESH, which ignores stored answers and stores new ones; or OFFLINE, which
+            sends no request and serves stored answers up to `retention`.
 
     Raises:
         SettingsError: If a duration is not a number, negative or not finite; or if `mode` is not a
@@ -64,7 +66,7 @@ class Policy(_PolicyFields):
 
     __slots__ = ()
 
-    def __new__(  # noqa: D102 - the class says it
+    def __new__(  # noqa: D102 - documented by the class
         cls,
         ttl: float = 300.0,
         max_age: float = _DAY,
@@ -91,8 +93,8 @@ class Moment(NamedTuple):
     """The time of a decision, seconds UTC.
 
     Attributes:
-        local: Local time. It only tells which times are impossible.
-        server: The latest time that the server has stated in this run; None if it has not.
+        local: Local time; apart from `store`, it serves only to recognise impossible times.
+        server: The latest time that the server has stated in this run; None if it has stated none.
         store: The store's clock, which counts the age of an entry; None means local time.
     """
 
@@ -108,7 +110,8 @@ class Moment(NamedTuple):
 def latest_possible(policy: Policy, now: Moment) -> float:
     """Return the latest ``checked_at`` that can be true.
 
-    A later one would never age and win every merge: a clock was wrong, or the entry was forged.
+    A later one means that a clock was wrong or the entry was forged. It would never age, and would
+    win every merge.
     """
     if now.server is not None:
         return now.server + policy.margin
@@ -123,7 +126,7 @@ def fresh_or_validated(
 
     Args:
         stored: None if nothing is stored.
-        listed: The repository in the listing in hand; None if there is none, or it is not there.
+        listed: The repository's row in the current listing; None without a listing or a row.
         policy: How old an answer may be; its mode is up to the caller.
         now: The time of the decision.
     """
@@ -145,10 +148,10 @@ def fresh_or_validated(
 def usable_if_error(
     stored: StoredAnswer | None, listed: Listed | None, policy: Policy, now: Moment
 ) -> TagAnswer | None:
-    """Return the stale answer that may serve because the server failed (RFC 5861, section 4).
+    """Return the stale answer that may be served because the server failed (RFC 5861, section 4).
 
-    It serves from the end of the freshness lifetime on: after `Policy.ttl`, or where a listing
-    validates everything but the age, after `Policy.max_age`.
+    `Policy.stale_if_error` counts from the end of the freshness lifetime: from `Policy.ttl`, or
+    from `Policy.max_age` if a listing validates the answer apart from its age.
     """
     if (
         stored is None
@@ -171,7 +174,7 @@ def usable_if_error(
 def usable_offline(
     stored: StoredAnswer | None, listed: Listed | None, policy: Policy, now: Moment
 ) -> TagAnswer | None:
-    """Return the answer that serves without any request, else None."""
+    """Return the answer that may be served offline, else None."""
     answer = fresh_or_validated(stored, listed, policy, now)
     if (
         answer is not None
@@ -187,25 +190,25 @@ def usable_offline(
 
 
 def listing_is_fresh(listing: StoredListing, policy: Policy, now: Moment) -> bool:
-    """Return whether a stored listing serves in place of a walk."""
+    """Return whether a stored listing may replace a walk."""
     return _listing_age_below(policy.ttl, listing, policy, now)
 
 
 def listing_usable_if_error(listing: StoredListing, policy: Policy, now: Moment) -> bool:
-    """Return whether a stored listing may serve because the server failed."""
+    """Return whether a stored listing may be used because the server failed."""
     if not policy.stale_if_error:
         return False
     return _listing_age_below(policy.ttl + policy.stale_if_error, listing, policy, now)
 
 
 def listing_usable_offline(listing: StoredListing, policy: Policy, now: Moment) -> bool:
-    """Return whether a stored listing serves without any request."""
+    """Return whether a stored listing may be used offline."""
     is_possible = listing.checked_at <= latest_possible(policy, now)
     return is_possible and now.age(listing) <= policy.retention
 
 
 def worth_keeping(entry: StoredAnswer | StoredListing, policy: Policy, now: Moment) -> bool:
-    """Return whether an entry can be of use: inside retention, with times that can be true."""
+    """Return whether an entry may still be used: within retention, with possible times."""
     age = now.age(entry)
     return -_DAY <= age <= policy.retention and entry.checked_at <= latest_possible(policy, now)
 
@@ -223,13 +226,13 @@ def older_than(last_modified: LastModified, since: float | None) -> bool:
 def contradicts(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool:
     """Return whether a listing shows that something has happened to a repository since an answer.
 
-    A start that is later than the answer says so whatever the listing's own time, which is only
-    the earliest moment that the listing can be true of.
+    A start later than the answer is proof regardless of the listing's own time, which is only a
+    lower bound on when the server generated the listing.
     """
     if listed is None or listed.last_modified is UNKNOWN:
         return False
     if listed.last_modified is not None and answer.checked_at is not None:
-        # An HTTP date cannot tell two moments within a second apart.
+        # HTTP dates have a resolution of one second.
         lead = listed.last_modified - answer.checked_at
         if lead >= 0 and (lead > 1 or _listing_newer(listed, answer)):
             return True
@@ -237,17 +240,17 @@ def contradicts(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool
 
 
 def age_of(stored: StoredAnswer, listed: Listed | None, now: Moment) -> float | None:
-    """Return the age in seconds; None if the local clock was set back behind the time of storing.
+    """Return the age in seconds; None if the local clock was set back to before the storing.
 
-    A fetched listing has the server's clock on both sides. What the server has said since counts
-    as well: a run that takes long does not keep its answers young.
+    With a fetched listing, both times are the server's. A later time that the server has stated
+    counts as well, so answers also age during a long run.
     """
     if (
         listed is not None
         and listed.provenance is Provenance.FETCHED
         and listed.checked_at is not None
     ):
-        # Dates are in whole seconds: an answer may seem younger than the listing after it.
+        # Dates are in whole seconds: an answer may seem newer than a listing fetched after it.
         age = max(0.0, listed.checked_at - stored.checked_at)
     else:
         age = now.age(stored)
@@ -257,12 +260,12 @@ def age_of(stored: StoredAnswer, listed: Listed | None, now: Moment) -> float | 
 
 
 def _may_exist(stored: StoredAnswer, age: float, policy: Policy) -> bool:
-    """Return whether a tag may still exist, which no listing ever proves."""
+    """Return whether a present tag may still exist, which no listing ever proves."""
     return stored.tag is None or (age < policy.max_age and not has_expired(stored, age))
 
 
 def has_expired(stored: StoredAnswer, age: float) -> bool:
-    """Return whether a present tag's own expiry has come; it may have been moved since."""
+    """Return whether a present tag has reached its expiry, which may have been changed since."""
     return (
         stored.tag is not None
         and stored.tag.end_ts is not None
@@ -271,7 +274,7 @@ def has_expired(stored: StoredAnswer, age: float) -> bool:
 
 
 def _listing_newer(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool:
-    """Return whether a listing is newer by more than an HTTP date can tell, one second."""
+    """Return whether a listing is newer by more than the resolution of HTTP dates."""
     return listed is not None and (
         listed.checked_at is None
         or (answer.checked_at is not None and listed.checked_at > answer.checked_at + 1)
@@ -279,7 +282,7 @@ def _listing_newer(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> b
 
 
 def _tag_deleted(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> bool:
-    """Return whether a newer listing shows that a tag was deleted: no tag alive is as new."""
+    """Return whether a newer listing shows that a tag was deleted: all alive tags are older."""
     return (
         listed is not None
         and answer.tag is not None
@@ -290,9 +293,9 @@ def _tag_deleted(listed: Listed | None, answer: StoredAnswer | TagAnswer) -> boo
 
 
 def _validates(listed: Listed, stored: StoredAnswer, policy: Policy) -> bool:
-    """Return whether a listing proves that an answer holds, but for a present tag's existence."""
+    """Return whether a listing validates an answer; it never proves that a tag still exists."""
     if listed.checked_at is not None:
-        # A walk in progress says no less about an answer that is somewhat younger than its page.
+        # During a walk, an answer may be somewhat newer than the page that validates it.
         slack = policy.margin if listed.provenance is Provenance.FETCHED else 0.0
         if listed.checked_at < stored.checked_at - slack:
             return False
@@ -307,7 +310,7 @@ def _validates(listed: Listed, stored: StoredAnswer, policy: Policy) -> bool:
 
 
 def _downgrade_if_stale(listed: Listed, provenance: Provenance) -> Provenance:
-    """Return the provenance of a proof: through a stale listing it is stale."""
+    """Return the provenance of a proof; a proof by a stale listing is stale."""
     return Provenance.STALE if listed.provenance is Provenance.STALE else provenance
 
 

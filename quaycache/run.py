@@ -13,16 +13,16 @@ from quaycache.after_fork import reset_in_children
 from quaycache.errors import Cancelled
 from quaycache.model import Usage
 
-# Linux counts sleep in CLOCK_BOOTTIME alone, macOS in all clocks but CLOCK_UPTIME_RAW.
+# On Linux, only CLOCK_BOOTTIME counts sleep; on macOS, every clock but CLOCK_UPTIME_RAW does.
 _WITH_SLEEP: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _WITHOUT_SLEEP: Final[int] = getattr(time, "CLOCK_UPTIME_RAW", time.CLOCK_MONOTONIC)
 
 
 def steady_seconds() -> float:
-    """Read a clock that nobody sets, and that goes on while the machine sleeps.
+    """Return monotonic seconds that also advance while the machine sleeps.
 
-    `time.monotonic` stands still then. A sleep counts in whole seconds: two clocks are never read
-    at the same moment, and a run that never slept must not see them differ.
+    `time.monotonic` stops during sleep. Sleep is rounded to whole seconds: two clocks are never
+    read at the same moment, and without sleep their difference must be zero.
     """
     slept = clock_gettime(_WITH_SLEEP) - clock_gettime(_WITHOUT_SLEEP)
     return time.monotonic() + round(slept)
@@ -32,17 +32,16 @@ class Abortable(Protocol):
     """Work that blocks one thread and that another thread can end."""
 
     def abort(self) -> None:
-        """Have it end at once, without waiting for its end."""
+        """Make the work end at once, without waiting for it."""
 
 
 class Run:
     """Cancellation, counters and clock of one run. Thread-safe.
 
-    The local clock is read once, in the thread that makes the run, because it may be set while the
-    run lasts.
+    The local clock is read once, when the run is created, because it may be set during the run.
 
     Attributes:
-        cancelled: Set once, by `cancel`; a thread that waits should wait on it.
+        cancelled: Set by `cancel`; a thread that pauses should wait on it.
     """
 
     def __init__(self) -> None:
@@ -55,13 +54,13 @@ class Run:
         reset_in_children(self)
 
     def now(self) -> float:
-        """Return the local time, seconds UTC: that of the beginning, and what has passed since."""
+        """Return the local time, seconds UTC: the start of the run plus the time since."""
         return self._began + steady_seconds() - self._began_steady
 
     def cancel(self) -> None:
         """Abort all work under way and refuse all new work."""
         self.cancelled.set()
-        # Within the lock: a connection whose request has ended may carry another run's next.
+        # Within the lock: after its request, a connection may carry one of another run.
         with self._lock:
             for work in self._under_way:
                 work.abort()
@@ -76,7 +75,7 @@ class Run:
         with self._lock:
             self._under_way.add(work)
         try:
-            # Only after the registration, or a cancellation between the two would be missed.
+            # After the registration, or a cancellation between the two would be missed.
             if self.cancelled.is_set():
                 raise Cancelled("cancelled")
             yield

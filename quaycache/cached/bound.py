@@ -30,7 +30,7 @@ class BoundCachedClient:
     """A `quaycache.resolving.tag_client.BoundClient` with a store in front of it. Thread-safe.
 
     Args:
-        client: Bound to the same run and identity.
+        client: The client without a cache, bound to the same run and identity.
         run: The run.
         shared: The store, and what other runs of this process have in progress.
         policy: How old an answer may be.
@@ -48,15 +48,15 @@ class BoundCachedClient:
 
     @property
     def identity(self) -> str:
-        """As `QuayClient.identity`."""
+        """``"anon"``, or a one-way hash of the token."""
         return self._context.client.identity
 
     def list_pages(self, namespace: str) -> Iterator[ListingPage]:
-        """Yield the stored listing if it serves, else a walk that runs at the same time share."""
+        """Yield the stored listing if it is usable, else a walk shared with concurrent runs."""
         return self._listings.pages(namespace)
 
     def known_answer(self, namespace: str, repository: str, tag: str) -> TagAnswer | None:
-        """Return the answer for a repository that nobody listed, if it needs no request."""
+        """Return the answer for a repository that was not listed, if it needs no request."""
         listed = self._listings.stored(namespace, repository)
         stored = self._stored(namespace, repository, tag)
         return self._context.reusable(stored, listed, self._context.now)
@@ -88,7 +88,7 @@ class BoundCachedClient:
     ) -> Collection[str]:
         """Return the repositories that another process is about to look up.
 
-        None are returned if the answers of others are of no use here, or those of this run to them.
+        The result is empty if this run and other runs cannot use each other's answers.
         """
         if not self._context.shares_answers:
             return ()
@@ -102,7 +102,7 @@ class BoundCachedClient:
     def tag_answer(
         self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
     ) -> TagAnswer:
-        """Return the answer, by a request unless somebody else has just made it.
+        """Return the answer; send a request unless another run has just received it.
 
         Raises:
             NotStoredError: If the run is offline, and the answer is not stored.
@@ -123,7 +123,7 @@ class BoundCachedClient:
         return self._relisting.decide(namespace, repository, lambda: self._look_up(key, cache, row))
 
     def _look_up(self, key: AnswerKey, cache: TagCache, listed: Listed | None) -> TagAnswer:
-        """Return the answer; of the threads that look it up at the same time, one requests it."""
+        """Return the answer; concurrent lookups of the same tag share one request."""
 
         def work() -> TagAnswer:
             recent = self._recent(cache, key.repository, listed)
@@ -132,11 +132,11 @@ class BoundCachedClient:
         def may_join(started: Started) -> bool:
             return not contradicted and self._context.may_join(started)
 
-        # The 404 of a listed repository is retried: the two kinds of requests are not the same.
-        flight, contradicted = (key, listed is None), False
+        # A listed repository's 404 is retried, so the two kinds of lookup must not share a request.
+        flight_key, contradicted = (key, listed is None), False
         while True:
             answer, is_shared = self._shared.lookups.do(
-                flight, work, self._context.run, self._context.started(), may_join
+                flight_key, work, self._context.run, self._context.started(), may_join
             )
             if not is_shared:
                 return answer
@@ -146,7 +146,7 @@ class BoundCachedClient:
             contradicted = True
 
     def _recent(self, cache: TagCache, repository: str, listed: Listed | None) -> TagAnswer | None:
-        """Return what another thread or process has learned since this run planned to ask."""
+        """Return an answer that another thread or process has received since the run planned it."""
         learned = cache.learned_in_or_after(repository, self._context.run_id)
         if learned is not None and not freshness.contradicts(listed, learned):
             return learned
@@ -156,7 +156,7 @@ class BoundCachedClient:
         return freshness.fresh_or_validated(entry, listed, self._policy, self._context.now)
 
     def _fetch_claimed(self, key: AnswerKey, cache: TagCache, listed: Listed | None) -> TagAnswer:
-        """Request the answer; if it is not stored, end the claim, so that nobody waits for it."""
+        """Request the answer; if it is not stored, release the claim, so that no run waits."""
         is_claimed = key in self._claimed
         self._claimed.discard(key)
         is_stored = False
@@ -191,7 +191,7 @@ class BoundCachedClient:
             stale = self._stale(key, listed)
             if stale is None:
                 raise
-            LOG.info("%s; the stored answer serves", error)
+            LOG.info("%s; using the stored answer", error)
             return stale, False
         except REFUSALS as error:
             self._discard(key, cache, error)
@@ -212,13 +212,13 @@ class BoundCachedClient:
         from quaycache.cached.reasons import reason_for_request
 
         context, entry = self._context, cache.entries.get(key.repository)
-        reason = "a refresh uses no stored answer"
+        reason = "a refresh ignores stored answers"
         if self._policy.mode is not Mode.REFRESH:
             reason = reason_for_request(entry, listed, self._policy, context.now)
         LOG.debug("%s/%s:%s is requested: %s", key.scope.namespace, key.repository, key.tag, reason)
 
     def _stale(self, key: AnswerKey, listed: Listed | None) -> TagAnswer | None:
-        """Return what may serve because the server failed."""
+        """Return the stored answer that may serve because the server failed, else None."""
         namespace, repository = key.scope.namespace, key.repository
         listed = listed or self._listings.stored(namespace, repository, after_error=True)
         stored, now = self._stored(namespace, repository, key.tag), self._context.now
@@ -227,7 +227,7 @@ class BoundCachedClient:
         )
 
     def _discard(self, key: AnswerKey, cache: TagCache, error: QuayAPIError) -> None:
-        """Remove what was stored about a repository before it was refused."""
+        """Remove the answer that was stored before the repository was refused."""
         stored = cache.entries.get(key.repository) or self._shared.store.load_answer(key)
         until = refused_at(error, stored)
         if until is not None:
@@ -235,7 +235,7 @@ class BoundCachedClient:
             self._shared.store.remove_if_not_newer({key: until})
 
     def _stored(self, namespace: str, repository: str, tag: str) -> StoredAnswer | None:
-        """Return one stored answer, from those of its tag if they have been loaded."""
+        """Return one stored answer, from memory if the answers for its tag have been loaded."""
         if self._policy.mode is Mode.REFRESH:
             return None
         if (namespace, tag) in self._loaded:
@@ -244,7 +244,7 @@ class BoundCachedClient:
         return self._shared.store.load_answer(AnswerKey(scope, tag, repository))
 
     def _tag_cache(self, namespace: str, tag: str, *, load: bool) -> TagCache:
-        """Return the answers for one tag, loaded once in a run, at its first use."""
+        """Return the answers for one tag; *load* reads them from the store, once per run."""
         key = (namespace, tag)
         cache = self._tag_caches.get(key)
         if cache is None:

@@ -1,4 +1,4 @@
-"""`CachedQuayClient`: a client that spends requests only on what its store cannot prove."""
+"""`CachedQuayClient`: a client that sends a request only if its store cannot answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from quaycache.cached.bound import BoundCachedClient
 from quaycache.cached.shared import Shared
 from quaycache.freshness import Policy
-from quaycache.quay.client import check_question, listed_names
+from quaycache.quay.client import check_names, listed_names
 from quaycache.run import Run
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 class CachedQuayClient:
     """A `QuayClient` with a store in front of it. Thread-safe; close it, or use it in ``with``.
 
-    Answers that one token got are never served to another token or to anonymous callers. Answers to
-    a token that the server was not seen to accept are not stored.
+    Answers obtained with one token are never served to another token or to anonymous callers.
+    Answers to a token are stored only if the server is known to accept it.
 
     Args:
-        client: Requests what the store cannot answer. The caller closes it.
-        store: Belongs to this client from now on, and is closed with it.
+        client: Sends the requests. The caller closes it.
+        store: The store, which `close` closes.
         policy: How old an answer may be.
     """
 
@@ -51,7 +51,7 @@ class CachedQuayClient:
         self.close()
 
     def close(self) -> None:
-        """Store what was learned, and close the store."""
+        """Write what is pending, and close the store."""
         self._shared.close()
 
     @property
@@ -64,18 +64,18 @@ class CachedQuayClient:
 
         Args:
             run: Counts the requests, and can cancel them.
-            token: Is sent instead of the client's own token.
+            token: A token to send instead of the client's own.
         """
         return BoundCachedClient(self._client.bound(run, token), run, self._shared, self._policy)
 
     def list_pages(self, namespace: str) -> Iterator[ListingPage]:
         """Yield pages as `QuayClient.list_pages` does; a fresh stored listing is one page."""
-        check_question(namespace)
+        check_names(namespace)
         return self.bound(Run()).list_pages(namespace)
 
     def known_answer(self, namespace: str, repository: str, tag: str) -> TagAnswer | None:
         """Return the answer if it needs no request, else None."""
-        check_question(namespace, repository, tag)
+        check_names(namespace, repository, tag)
         return self.bound(Run()).known_answer(namespace, repository, tag)
 
     def tag_answer(
@@ -86,7 +86,7 @@ class CachedQuayClient:
         Raises:
             NotStoredError: If the policy is offline, and the answer is not stored.
         """
-        check_question(namespace, repository, tag)
+        check_names(namespace, repository, tag)
         bound = self.bound(Run())
         known = bound.known_answer(namespace, repository, tag) if listed is None else None
         return known or bound.tag_answer(namespace, repository, tag, listed=listed)
@@ -105,5 +105,5 @@ class CachedQuayClient:
 
     def list_repositories(self, namespace: str, since_ts: float | None = None) -> list[str]:
         """Return names as `QuayClient.list_repositories` does."""
-        check_question(namespace)
+        check_names(namespace)
         return listed_names(self.bound(Run()).list_pages(namespace), since_ts)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from quaycache.run import Run
 
 FAILURES: Final = (TransportError, ServerError, RateLimitedError)
-"""The server could not say: what is stored may serve instead."""
+"""The server failed to answer: a stored answer may serve instead."""
 
 REFUSALS: Final = (
     AuthenticationError,
@@ -37,22 +37,22 @@ REFUSALS: Final = (
     NotFoundError,
     MalformedResponseError,
 )
-"""The server will not say: what is stored is not to be shown again."""
+"""The server refused: what is stored must not be served again."""
 
 _FAILURES_IN_A_ROW: Final = 5
 
 
 class RunContext:
-    """A run of a cached client, and what its threads have seen of the server. Thread-safe.
+    """The state that the parts of one cached run share. Thread-safe.
 
     Attributes:
-        client: Bound to the same run and identity.
+        client: The client without a cache, bound to the same run and identity.
         run: The run.
-        shared: What other runs of this process share with it.
+        shared: What the runs of this process share.
         policy: How old an answer may be.
         run_id: The number of the run.
-        token_accepted: Whether the server was seen to accept the token, if there is one.
-        states_time: Whether every answer so far had a time.
+        token_accepted: Whether the server is known to accept the token; true without a token.
+        states_time: Whether every answer so far had a Date.
     """
 
     def __init__(self, client: BoundQuayClient, run: Run, shared: Shared, policy: Policy) -> None:
@@ -63,35 +63,35 @@ class RunContext:
         self.run_id = shared.start_run()
         self.token_accepted = client.identity == ANONYMOUS
         self.states_time = True
-        # Both clocks go on by the monotonic one: a local clock that is set changes neither.
+        # Both clocks advance with the monotonic clock, so setting the local clock changes neither.
         self._store_ahead = shared.store.now() - run.now()
         self._consecutive_failures = 0
         self._server_time: float | None = None
 
     @property
     def now(self) -> Moment:
-        """The time by each of the clocks that count."""
+        """The current time, by each clock that a decision uses."""
         local = self.run.now()
         return Moment(local, self._server_time, local + self._store_ahead)
 
     @property
     def server_is_down(self) -> bool:
-        """Whether so many requests in a row have failed that stored answers come first.
+        """Whether enough consecutive requests have failed to prefer stored answers to a request.
 
-        One repository may fail while others do not.
+        A single failure is not enough: one repository may fail while others do not.
         """
         return self._consecutive_failures >= _FAILURES_IN_A_ROW
 
     @property
     def shares_answers(self) -> bool:
-        """Whether answers of other runs are of use to this one, and its own to others."""
+        """Whether this run and other runs can use each other's answers."""
         policy = self.policy
         if policy.mode is not Mode.NORMAL or not policy.ttl or not policy.max_age:
             return False
         return self.token_accepted and self.states_time
 
     def scope(self, namespace: str) -> Scope:
-        """Return whose view of which namespace it is."""
+        """Return the scope under which the entries of a namespace are stored."""
         return Scope(self.client.api_url, self.client.identity, namespace)
 
     def started(self) -> Started:
@@ -101,7 +101,7 @@ class RunContext:
     def may_join(self, started: Started) -> bool:
         """Return whether work that began at a moment is as good as work that begins now.
 
-        It is if it began in this run. What began before may be as old as an answer that is fresh,
+        Work that began during this run is. Earlier work is only while its answer would be fresh,
         whether the tag is absent or present.
         """
         if started.run_id >= self.run_id:
@@ -111,17 +111,17 @@ class RunContext:
         return policy.mode is Mode.NORMAL and 0 <= age < min(policy.ttl, policy.max_age)
 
     def note_server_time(self, checked_at: float | None) -> None:
-        """Note that the server's clock has come this far."""
-        # Two threads may overtake each other here, by moments that no rule can tell apart.
+        """Record the latest time that the server has stated."""
+        # Two threads may race here, but their times differ by less than any rule can distinguish.
         if checked_at is not None and (self._server_time is None or checked_at > self._server_time):
             self._server_time = checked_at
 
     def record_failure(self) -> None:
-        """Count a request that got no answer."""
+        """Count a failed request."""
         self._consecutive_failures += 1
 
     def record_success(self) -> None:
-        """Note that a request got an answer."""
+        """Reset the count of consecutive failures."""
         self._consecutive_failures = 0
 
     def reusable(
@@ -132,17 +132,17 @@ class RunContext:
             return freshness.usable_offline(stored, listed, self.policy, now)
         answer = freshness.fresh_or_validated(stored, listed, self.policy, now)
         if answer is None and listed is not None and listed.provenance is Provenance.STALE:
-            # The server has just failed to list: it is not asked for every tag as well.
+            # The server has just failed to list, so it is not asked for every tag either.
             return freshness.usable_if_error(stored, listed, self.policy, now)
         return answer
 
 
 def refused_at(error: QuayAPIError, stored: StoredAnswer | StoredListing | None) -> float | None:
-    """Return until when an entry must have been checked to be void after a refusal, or None.
+    """Return the latest ``checked_at`` that a refusal invalidates; None if it invalidates nothing.
 
-    The refusal is later than what was stored before it, even where a date, in whole seconds less
-    the time on the way, does not show it. That a token was ignored, or that a namespace is empty,
-    is no refusal: it says nothing about what was seen before.
+    A refusal is later than the entry stored before it, even if its Date, in whole seconds and minus
+    the request's duration, seems earlier. An ignored token or an empty namespace is not a refusal:
+    it does not contradict what was seen before.
     """
     if isinstance(error, AuthenticationError) and error.status is None:
         return None

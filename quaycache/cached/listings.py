@@ -1,4 +1,4 @@
-"""The listings of one run of a cached client: stored ones, and walks that are then stored."""
+"""The listings of one run of a cached client: stored ones, and walks, stored when complete."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class CachedListings:
             stored = self._shared.store.load_listing(scope)
             if stored is None or self._provenance(stored, after_error=True) is None:
                 raise
-            LOG.warning("%s; the stored listing serves, which may be out of date", error)
+            LOG.warning("%s; using the stored listing, which may be out of date", error)
             shown = {row.name for page in walk.pages for row in page.repositories}
             rest = {
                 name: last_modified
@@ -67,7 +67,7 @@ class CachedListings:
             yield _one_page(rest, stored.checked_at, Provenance.STALE, len(walk.pages) + 1)
 
     def pages_requested_now(self, namespace: str) -> Iterator[ListingPage]:
-        """Yield the pages of a walk that begins at this moment, whatever is stored."""
+        """Yield the pages of a walk that begins now, regardless of what is stored."""
         scope = self._context.scope(namespace)
         walk = self._shared.walks.join(scope, self._context.started(), _never)
         return self._read(walk, scope)
@@ -75,13 +75,14 @@ class CachedListings:
     def stored(
         self, namespace: str, repository: str, *, after_error: bool = False
     ) -> Listed | None:
-        """Return a repository's row in the stored listing, if that serves and shows it.
+        """Return a repository's row in the stored listing; None if the listing is unusable.
 
-        That the listing does not show it proves nothing: it may be older than the repository.
+        Also None if the row is missing. That proves nothing: the repository may be newer than the
+        listing.
 
         Args:
             namespace: The repository's namespace.
-            repository: A repository that was asked for by its full name.
+            repository: The name of a repository that a query names in full.
             after_error: Whether the server has failed.
         """
         if namespace not in self._stored:
@@ -106,12 +107,12 @@ class CachedListings:
     def _provenance(
         self, listing: StoredListing, *, after_error: bool = False
     ) -> Provenance | None:
-        """Return as what a stored listing serves without a walk; None if it does not."""
+        """Return the provenance of a stored listing that replaces a walk; None if it cannot."""
         policy, now = self._policy, self._context.now
         if policy.mode is Mode.REFRESH:
             return None
         if freshness.listing_is_fresh(listing, policy, now):
-            # Under a token, it was stored because the server had accepted that.
+            # A listing is stored only if the server has accepted the token.
             self._context.token_accepted = True
             return Provenance.FRESH
         if policy.mode is Mode.OFFLINE:
@@ -153,9 +154,9 @@ class CachedListings:
             index += 1
 
     def _store(self, scope: Scope, pages: list[ListingPage], began: float) -> None:
-        """Store a completed walk, and void what is known of repositories that it does not show.
+        """Store a completed walk, and discard the answers of repositories that it does not list.
 
-        Its time is that of its first page: what is pushed later is not sure to be on it.
+        The stored listing has the time of its first page, because it may lack any later push.
         """
         checked_at = pages[0].checked_at
         repositories = {row.name: row.last_modified for page in pages for row in page.repositories}
@@ -175,6 +176,6 @@ def _one_page(
     provenance: Provenance,
     number: int = 1,
 ) -> ListingPage:
-    """Return a listing as one page, the last."""
+    """Return a listing as one page, which is the last."""
     rows = tuple(starmap(Repository, repositories.items()))
     return ListingPage(number, rows, True, checked_at, provenance)

@@ -1,4 +1,4 @@
-"""Why an answer is requested, in words. Pure; the decision itself is in `quaycache.freshness`."""
+"""Explains why an answer is requested. Pure; `quaycache.freshness` makes the decision."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def reason_for_request(
     stored: StoredAnswer | None, listed: Listed | None, policy: Policy, now: Moment
 ) -> str:
-    """Return why `quaycache.freshness.fresh_or_validated` found no answer; the arguments are its.
+    """Return why `quaycache.freshness.fresh_or_validated` returns None for the same arguments.
 
-    If several rules are against the stored answer, the first of them is named.
+    If several rules reject the stored answer, the first of them is named.
     """
     if stored is None:
         return "nothing is stored"
@@ -31,7 +31,7 @@ def reason_for_request(
     if contradicts(listed, stored):
         return "the repository has changed since the stored answer was checked"
     if has_expired(stored, age):
-        return "the tag's expiry has come since the stored answer was checked"
+        return "the tag has expired since the stored answer was checked"
     if stored.tag is not None and age >= policy.max_age:
         return f"the stored answer is past max-age (age {age:.0f} s, limit {policy.max_age:.0f} s)"
     return f"the stored answer is past the ttl (age {age:.0f} s), and {_not_validated(listed)}"
@@ -39,7 +39,7 @@ def reason_for_request(
 
 def _not_validated(listed: Listed | None) -> str:
     if listed is None:
-        return "no listing is in hand"
+        return "no listing is available"
     if listed.last_modified is UNKNOWN:
         return "the listing does not state last_modified"
     return "the repository changed inside the margin before it was checked"

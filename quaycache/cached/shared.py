@@ -24,9 +24,9 @@ class Shared:
     """The store, and the work in progress. Thread-safe, and safe across a fork.
 
     Attributes:
-        store: Where answers and listings are kept.
-        lookups: Requests for a tag in progress.
-        walks: Listings in progress.
+        store: The store, written to in batches.
+        lookups: The tag lookups in progress.
+        walks: The walks in progress.
     """
 
     def __init__(self, store: Store, margin: float) -> None:
@@ -36,13 +36,13 @@ class Shared:
         reset_in_children(self)
 
     def start_run(self) -> int:
-        """Return the number of a run that begins."""
+        """Return the number of a new run."""
         with self._lock:
             self._run_id += 1
             return self._run_id
 
     def latest_run(self) -> int:
-        """Return the number of the run that has begun last."""
+        """Return the number of the run that began last."""
         return self._run_id
 
     def tag_cache(self, scope: Scope, tag: str) -> TagCache:
@@ -57,7 +57,7 @@ class Shared:
         """Drop the answers of repositories that are not listed, if checked at *until* or before."""
         self.store.discard_unlisted(scope, listed, until=until)
         with self._lock:
-            caches = [cache for (of, _), cache in self._tag_caches.items() if of == scope]
+            caches = [cache for key, cache in self._tag_caches.items() if key[0] == scope]
         for cache in caches:
             cache.discard_unlisted(listed, until)
 
@@ -66,7 +66,7 @@ class Shared:
         self.store.close()
 
     def reset_after_fork(self) -> None:
-        """Leave to the parent the work that its threads have in progress."""
+        """Forget the work in progress: only threads of the parent can finish it."""
         caches = list(self._tag_caches.items())
         self._start_empty()
         self.store.reset_after_fork()

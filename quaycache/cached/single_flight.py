@@ -1,6 +1,6 @@
-"""Identical lookups that run at the same time cost one request.
+"""Identical concurrent lookups share one request.
 
-The idiom and its name are those of Go's ``x/sync/singleflight``.
+The idiom and its name come from Go's ``x/sync/singleflight``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Waiter:
         self._woken.set()
 
     def wait(self, run: Run) -> None:
-        """Return when the work has ended.
+        """Wait until the work has ended.
 
         Raises:
             Cancelled: If *run* was cancelled.
@@ -55,23 +55,22 @@ class Waiter:
 
 
 class Call(Generic[T]):
-    """One piece of work, done by the thread that began it for every thread that joins.
+    """One piece of work: its leader does it, and the threads that join share the outcome.
 
     Attributes:
         started: When it began.
-        error: The failure that every thread shares, once the call has ended with one.
+        error: The failure that every thread shares, if the work has failed.
     """
 
     def __init__(self, started: Started) -> None:
         self.started = started
         self.error: QuayAPIError | None = None
         self.results: list[T] = []
-        self.ended = False
         self.waiters: list[Waiter] = []
         self._leader = threading.get_ident()
 
     def is_leader(self) -> bool:
-        """Return whether the calling thread does the work: it must not wait for itself."""
+        """Return whether the calling thread does the work; it would wait for itself for ever."""
         return self._leader == threading.get_ident()
 
 
@@ -92,18 +91,18 @@ class SingleFlight(Generic[T]):
     ) -> tuple[T, bool]:
         """Return the result for a key, and whether another thread has done the work.
 
-        If the thread that does the work ends without an answer of the server, because its own run
-        was cancelled for example, a thread that waits does the work itself.
+        If the leader ends without an answer from the server, for example because its own run was
+        cancelled, a waiting thread does the work itself.
 
         Args:
             key: What the work is about.
-            work: Is called if nobody else is doing it.
+            work: Does the work; called unless another thread is already doing it.
             run: Its cancellation ends the wait.
             started: The present moment.
             may_join: Whether work that began at a moment is recent enough for the caller.
 
         Raises:
-            QuayAPIError: If the work fails, wherever it is done; each thread gets a copy.
+            QuayAPIError: If the work fails, in whichever thread; each waiting thread gets a copy.
             Cancelled: If *run* is cancelled while this thread waits.
         """
         while True:
@@ -119,7 +118,7 @@ class SingleFlight(Generic[T]):
                 return self._lead(key, call, work), False
             waiter.wait(run)
             if call.error is not None:
-                # A copy: a resolve writes its own partial result into the error that it raises.
+                # A copy, because each resolve sets its own partial result on the error.
                 raise call.error.with_message(str(call.error)) from call.error.__cause__
             if call.results:
                 return call.results[0], True
@@ -134,7 +133,7 @@ class SingleFlight(Generic[T]):
             raise
         finally:
             with self._lock:
-                # Work that began later, for a caller who could not join, may have taken its place.
+                # A later call, by a thread that could not join this one, may have replaced it.
                 if self._calls.get(key) is call:
                     del self._calls[key]
                 waiters = call.waiters

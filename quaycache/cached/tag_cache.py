@@ -1,4 +1,4 @@
-"""The answers for one tag that this process has in memory."""
+"""The answers for one tag, in memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class TagCache:
-    """What the store has for one tag, and what this process has learned since. Thread-safe.
+    """The stored answers for one tag, and those that this process has received. Thread-safe.
 
     Attributes:
-        entries: By repository, as of the last `refresh`, and as recorded since.
+        entries: Stored answers by repository, including those recorded since the last `refresh`.
     """
 
     def __init__(self, store: WriteBehind, scope: Scope, tag: str) -> None:
@@ -31,14 +31,14 @@ class TagCache:
         self._learned: dict[str, tuple[int, TagAnswer]] = {}
 
     def refresh(self) -> None:
-        """Load what the store has, from other processes too, unless what is here is newer."""
+        """Load the store's answers, also other processes'; newer entries in memory are kept."""
         loaded = self._store.load_answers(self._scope, self._tag)
         with self._lock:
             before, self.entries = self.entries, loaded
             self._merge_newer(before)
 
     def claim(self, repositories: Collection[str], seconds: float) -> Collection[str]:
-        """As `Store.claim`; what the store has for these repositories is merged."""
+        """Claim repositories, and merge their stored answers; return those claimed elsewhere."""
         claimed = self._store.claim(self._scope, self._tag, repositories, seconds=seconds)
         with self._lock:
             self._merge_newer(claimed.answers)
@@ -50,10 +50,10 @@ class TagCache:
         """Record an answer that has just arrived.
 
         Args:
-            repository: The one that it is about.
-            answer: The answer as it arrived.
-            entry: The answer as it is stored; None if it must not be stored.
-            run_id: The latest run of the process when the request was made.
+            repository: The name of the repository.
+            answer: The answer as received.
+            entry: The answer as stored; None if it must not be stored.
+            run_id: The latest run of the process when the request was sent.
         """
         with self._lock:
             self._learned[repository] = (run_id, answer)
@@ -61,7 +61,7 @@ class TagCache:
                 self.entries[repository] = entry
 
     def learned_in_or_after(self, repository: str, run_id: int) -> TagAnswer | None:
-        """Return an answer requested after a run had begun: as good as the run's own."""
+        """Return an answer requested after a run began, which is as good as the run's own."""
         learned_in, answer = self._learned.get(repository, (-1, None))
         if answer is None or learned_in < run_id:
             return None
@@ -82,11 +82,11 @@ class TagCache:
                     del self.entries[repository]
 
     def reset_after_fork(self) -> None:
-        """Replace the lock: a thread that exists in the parent alone may hold it."""
+        """Replace the lock, which a thread of the parent may have held during the fork."""
         self._lock = threading.Lock()
 
     def _merge_newer(self, entries: Mapping[str, StoredAnswer]) -> None:
-        """Take each entry that is newer than the one here."""
+        """Adopt each entry that is newer than the one in memory."""
         for repository, entry in entries.items():
             known = self.entries.get(repository)
             if known is None or known.checked_at < entry.checked_at:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Walk:
     """The pages of a listing, each fetched by the reader that needs it first. Thread-safe.
 
-    Nobody leads a walk: a reader that pauses, or whose run is cancelled, holds up no other.
+    A walk has no leader: a reader that pauses, or whose run is cancelled, delays no other reader.
 
     Attributes:
         started: When it began.
@@ -42,10 +42,10 @@ class Walk:
         self._waiters: list[Waiter] = []
 
     def page(self, index: int, run: Run, run_id: int, fetch: FetchPage) -> ListingPage | None:
-        """Return a page, counted from 0, or None behind the last one.
+        """Return the page at an index, counted from 0; None after the last page.
 
         Args:
-            index: Not more than the number of pages that the reader has read.
+            index: At most the number of pages that the reader has read.
             run: Its cancellation ends the wait for another reader's request.
             run_id: The latest run of the process.
             fetch: Fetches the page at a cursor, and returns the next cursor with it.
@@ -97,14 +97,14 @@ class Walks:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # A walk lives as long as somebody reads it.
+        # A walk exists for as long as a reader holds it.
         self._walks: WeakValueDictionary[Hashable, Walk] = WeakValueDictionary()
 
     def join(self, key: Hashable, started: Started, may_join: Callable[[Started], bool]) -> Walk:
         """Return the walk in progress, or a new one.
 
         Args:
-            key: Whose view of which namespace.
+            key: The scope of the listing.
             started: The present moment.
             may_join: Whether a walk that began at a moment is recent enough for the caller.
         """

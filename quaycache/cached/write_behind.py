@@ -1,4 +1,4 @@
-"""Answers reach the store in batches, so that a kill loses little of what was learned."""
+"""Writes to the store in small batches, so that a killed process loses few answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from quaycache.store.keys import AnswerKey, Key, Scope
     from quaycache.store.protocol import Claimed, Store
 
-# Runs that start together wait for what the others have learned.
+# Small, because runs that start together wait for each other's answers.
 _BATCH_SIZE: Final = 16
 _BATCH_SECONDS: Final = 0.25
 
@@ -22,10 +22,10 @@ _BATCH_SECONDS: Final = 0.25
 class WriteBehind:
     """A store that writes every few entries, and several times a second. Thread-safe.
 
-    What is read or removed is preceded by what is pending: a reader finds what was written before.
+    Reads and removals first write what is pending, so a reader finds everything added before.
 
     Args:
-        store: Belongs to this object from now on.
+        store: The store, which `close` closes.
         margin: Seconds by which the server's clock may be ahead of the newest entry of a batch.
     """
 
@@ -38,7 +38,7 @@ class WriteBehind:
         self._start_empty()
 
     def add(self, key: Key, entry: Entry) -> None:
-        """Have an entry stored soon; after `close`, do nothing."""
+        """Schedule an entry for writing; do nothing after `close`."""
         with self._changed:
             if self._closed:
                 return
@@ -47,17 +47,17 @@ class WriteBehind:
             self._pending[key] = entry
             if len(self._pending) in (1, _BATCH_SIZE):
                 self._changed.notify()
-            is_written = self._thread is not None or self._start_thread()
-        if not is_written:
+            has_thread = self._thread is not None or self._start_thread()
+        if not has_thread:
             self.flush()
 
     def flush(self) -> None:
-        """Store what is pending before returning."""
+        """Write what is pending, and then return."""
         with self._writing:
             with self._changed:
                 pending, self._pending = self._pending, {}
             if pending:
-                # Everything in a batch has the server's own time: none of it is in its future.
+                # All entries of a batch have the server's own time, so none is from the future.
                 newest = max(entry.checked_at for entry in pending.values())
                 self._store.put_newer(pending, max_checked_at=newest + self._margin)
 
@@ -83,7 +83,7 @@ class WriteBehind:
     def claim(
         self, scope: Scope, tag: str, repositories: Collection[str], *, seconds: float
     ) -> Claimed:
-        """As `Store.claim`; what is pending is in memory already, and stays pending."""
+        """As `Store.claim`, but without writing what is pending: it is in memory already."""
         return self._store.claim(scope, tag, repositories, seconds=seconds)
 
     def release(self, scope: Scope, tag: str, repositories: Collection[str]) -> None:
@@ -101,7 +101,7 @@ class WriteBehind:
         self._store.discard_unlisted(scope, listed, until=until)
 
     def close(self) -> None:
-        """Store what is pending, take nothing more, and close the store."""
+        """Write what is pending, accept no more, and close the store."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -111,7 +111,7 @@ class WriteBehind:
         self._store.close()
 
     def reset_after_fork(self) -> None:
-        """Leave to the parent what is pending, and the thread that writes it."""
+        """Drop what is pending, and the thread that writes it: both belong to the parent."""
         self._thread = None
         self._start_empty()
 
@@ -122,7 +122,7 @@ class WriteBehind:
         self._due = 0.0
 
     def _start_thread(self) -> bool:
-        """Return whether there is a thread that writes: the system may have no room for one."""
+        """Start the thread that writes; return False if the system cannot start one."""
         thread = threading.Thread(target=self._write_when_due, name="quaycache-batch", daemon=True)
         try:
             thread.start()

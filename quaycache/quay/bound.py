@@ -1,4 +1,4 @@
-"""Quay's API v1 within one run: one method per endpoint, each of its quirks handled here."""
+"""Quay's API v1 within one run: one method for each endpoint, which handles its quirks."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from quaycache.run import Run
 
 MAX_PAGES: Final = 10_000
-"""A million repositories; a server that invents names without end is stopped here."""
+"""A million repositories: the limit for a server that invents names without end."""
 
-_IGNORED: Final = "it is expired or malformed, or a robot account's or a password"
+_IGNORED: Final = "it is expired, malformed, a password or a robot account's token"
 
 _HEADERS: Final = [
     (b"user-agent", f"quaycache/{__version__}".encode("ascii")),
@@ -35,12 +35,12 @@ _HEADERS: Final = [
 
 
 class ListingCursor:
-    """Where a listing goes on.
+    """The position at which a listing continues.
 
     Args:
         number: The number of the next page.
-        token: The server's token for it.
-        seen: The names on the pages before; pages that follow add to it.
+        token: The server's token for the next page.
+        seen: The names on earlier pages; fetching a page adds its names.
     """
 
     __slots__ = ("number", "seen", "token")
@@ -57,7 +57,7 @@ class BoundQuayClient:
     Args:
         transport: Sends the requests.
         api_base: The API.
-        token: Is sent with each request; None means none.
+        token: The token to send with each request, or None.
         run: Counts the requests, and can cancel them.
     """
 
@@ -81,7 +81,7 @@ class BoundQuayClient:
         return identity_of(self._token)
 
     def list_pages(self, namespace: str) -> Iterator[ListingPage]:
-        """As `quaycache.quay.client.QuayClient.list_pages`."""
+        """Yield pages as `quaycache.quay.client.QuayClient.list_pages` does."""
         page, cursor = self.fetch_page(namespace, None)
         yield page
         while cursor is not None:
@@ -91,11 +91,11 @@ class BoundQuayClient:
     def fetch_page(
         self, namespace: str, cursor: ListingCursor | None
     ) -> tuple[ListingPage, ListingCursor | None]:
-        """Return one page of a listing, and where it goes on: None behind the last page.
+        """Return one page of a listing, and the cursor of the next; None after the last page.
 
         Args:
             namespace: The namespace to list.
-            cursor: What the page before came with; None means the first page.
+            cursor: The cursor that the previous page came with; None means the first page.
 
         Raises:
             AuthenticationError: If the token was ignored, or may have been: the namespace is empty.
@@ -127,8 +127,8 @@ class BoundQuayClient:
         # Quay answers a page token that it cannot read with the first page.
         if number > 1 and names <= seen and (names or page.next_page):
             raise MalformedResponseError(
-                f"{subject}: page {number} shows no repository that was not there before;"
-                " the server did not take its own page token"
+                f"{subject}: page {number} only repeats earlier repositories;"
+                " the server did not recognise its own page token"
             )
         self._run.count("listing_pages")
         following = None
@@ -166,7 +166,7 @@ class BoundQuayClient:
         *,
         seconds: float,  # noqa: ARG002
     ) -> Collection[str]:
-        """Return nothing: without a cache, no other run is known."""
+        """Return an empty collection: without a cache, runs do not know each other."""
         return ()
 
     def tag_answer(
@@ -174,7 +174,7 @@ class BoundQuayClient:
     ) -> TagAnswer:
         """Return whether a repository carries a tag right now, and at which digest.
 
-        The refusal of a listed repository has the namespace listed again.
+        If a listed repository is refused, the namespace is listed again.
 
         Raises:
             QuayAPIError: As `fetch_tag`.
@@ -194,8 +194,8 @@ class BoundQuayClient:
             namespace: The repository's namespace.
             repository: Its name within the namespace.
             tag: The tag's exact name; case counts.
-            listed: The repository in a listing in hand. If given, a 404 is retried, because a
-                lagging replica may not know the repository yet.
+            listed: The repository's row in a listing. If given, a 404 is retried, because a lagging
+                replica may not know the repository yet.
 
         Raises:
             AuthenticationError: If the repository is missing or private; that never means that
@@ -210,7 +210,7 @@ class BoundQuayClient:
     def tag_fields(
         self, namespace: str, repository: str, tag: str, listed: Listed | None
     ) -> tuple[dict[str, Any] | None, float | None]:
-        """Return a tag's JSON object as sent, None if it is absent, and when that was checked."""
+        """Return a tag's JSON object, or None if it is absent, and the time of the check."""
         path = f"{namespace}/{repository}"
         target = f"/repository/{path}/tag/?specificTag={tag}&onlyActiveTags=true&limit=1"
         try:
@@ -233,7 +233,7 @@ class BoundQuayClient:
     def _get(self, path: str, subject: str, *, retry_not_found: bool = False) -> Response:
         headers = _HEADERS
         if self._token is not None:
-            # With the request, never with a connection: those are shared between identities.
+            # Sent with each request, because identities share the connections.
             headers = [*headers, (b"authorization", b"Bearer " + self._token.encode("ascii"))]
         return self._transport.get(
             f"{self._api_base.path}{path}",
@@ -248,6 +248,6 @@ def _ignored_token(subject: str, page: ListingPayload) -> AuthenticationError:
     if page.repositories:
         return AuthenticationError(f"{subject}: the server ignored the token: {_IGNORED}")
     return AuthenticationError(
-        f"{subject}: no repository to be seen: the namespace is empty or misspelt,"
+        f"{subject}: no visible repository: the namespace is empty or misspelt,"
         " or the token was not accepted"
     )

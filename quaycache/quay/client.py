@@ -98,24 +98,24 @@ class QuayClient:
 
         Args:
             run: Counts its requests, and can cancel them.
-            token: Is sent instead of the client's own token.
+            token: A token to send instead of the client's own.
         """
-        name = self._token if token is None else parse_token(token)
-        return BoundQuayClient(self._transport, self._api_base, name, run)
+        sent = self._token if token is None else parse_token(token)
+        return BoundQuayClient(self._transport, self._api_base, sent, run)
 
     def list_pages(self, namespace: str) -> Iterator[ListingPage]:
-        """Yield the repositories that may be seen in a namespace, page by page as they arrive.
+        """Yield the visible repositories of a namespace, page by page as they arrive.
 
-        The pages are not a snapshot: a repository that is deleted and recreated in between comes
-        twice, and the last row counts. Quay answers in the same way for an empty namespace, a
-        misspelt and a wholly private one: with one empty page.
+        The pages are not a snapshot: a repository that is deleted and recreated during the walk
+        appears twice, and its last row counts. For an empty, misspelt or wholly private namespace,
+        Quay sends one empty page.
 
         Raises:
             AuthenticationError: If the token was ignored, or may have been: the namespace is empty.
             MalformedResponseError: If a response is malformed, or pagination repeats itself.
             QuayAPIError: If there is no answer.
         """
-        check_question(namespace)
+        check_names(namespace)
         return self.bound(self._run).list_pages(namespace)
 
     def tag_answer(
@@ -127,9 +127,9 @@ class QuayClient:
             namespace: The repository's namespace.
             repository: Its name within the namespace.
             tag: The tag's exact name; case counts.
-            listed: The repository in a listing in hand. If given, a 404 is retried, because a
-                lagging replica may not know the repository yet; and a refusal has the namespace
-                listed again, which decides whether the repository is gone.
+            listed: The repository's row in a listing. If given, a 404 is retried, because a lagging
+                replica may not know the repository yet; and after a refusal the namespace is listed
+                again, which decides whether the repository is gone.
 
         Raises:
             AuthenticationError: If the repository is missing or private; that never means that
@@ -137,28 +137,28 @@ class QuayClient:
             PermissionDeniedError, NotFoundError: Likewise.
             QuayAPIError: If there is no answer.
         """
-        check_question(namespace, repository, tag)
+        check_names(namespace, repository, tag)
         return self.bound(self._run).tag_answer(namespace, repository, tag, listed=listed)
 
     def has_tag(self, namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
         """Return the JSON object of a tag as Quay sent it, or None if the tag is absent.
 
-        For programs written against occystrap's ``QuayClient``; `tag_answer` is the typed twin,
-        and raises the same.
+        For programs written against occystrap's ``QuayClient``; `tag_answer` is the typed
+        equivalent, and raises the same errors.
         """
-        check_question(namespace, repository, tag)
+        check_names(namespace, repository, tag)
         return self.bound(self._run).tag_fields(namespace, repository, tag, None)[0]
 
     def list_repositories(self, namespace: str, since_ts: float | None = None) -> list[str]:
         """Return the names of the repositories of a namespace, in the server's order.
 
-        For programs written against occystrap's ``QuayClient``; `list_pages` is the typed twin,
-        and raises the same.
+        For programs written against occystrap's ``QuayClient``; `list_pages` is the typed
+        equivalent, and raises the same errors.
 
         Args:
             namespace: The namespace to list.
-            since_ts: Seconds UTC; leaves out repositories of which the listing proves that no tag
-                is as new as that.
+            since_ts: Seconds UTC. A repository is left out if the listing proves that all its tags
+                are older.
         """
         return listed_names(self.list_pages(namespace), since_ts)
 
@@ -175,7 +175,7 @@ def listed_names(pages: Iterable[ListingPage], since_ts: float | None) -> list[s
     return [name for name, wanted in names.items() if wanted]
 
 
-def check_question(namespace: str, repository: str | None = None, tag: str | None = None) -> None:
+def check_names(namespace: str, repository: str | None = None, tag: str | None = None) -> None:
     """Refuse invalid names.
 
     Raises:

@@ -2,8 +2,8 @@
 
 If each worker backs off on its own, all back off together and come back together, in bursts. Here a
 refusal pauses all workers, and afterwards requests leave one by one, at a rate that starts at half
-and climbs linearly until the next refusal. Around the server's own limit this is a saw-tooth. What
-a pause leaves unused, the server's burst allowance gives back.
+and climbs linearly until the next refusal. Around the server's own limit this is a saw-tooth. The
+server's burst allowance makes up for what a pause leaves unused.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _MAX_DOUBLINGS: Final = 10
 _MIN_FIRST_RATE: Final = 5.0
 _MIN_RATE: Final = 0.2
 # Seconds over which the rate of the requests sent is measured. A shorter burst counts as the
-# minimum, because it says nothing about a rate.
+# minimum, because it is too short to measure a rate.
 _MAX_MEASURE: Final = 2.0
 _MIN_MEASURE: Final = 0.25
-# Seconds without a request after which earlier refusals say nothing about the server's state.
+# Seconds without a request after which earlier refusals no longer describe the server's state.
 _IDLE: Final = 5.0
 # After a halving, the rate is back where it was after this many seconds.
 _CLIMB: Final = 4.0
@@ -76,7 +76,7 @@ class Pacer:
     """Decides when the next request may leave. Thread-safe; it sleeps, but does no other I/O.
 
     Args:
-        rate_limit: Requests a second over all workers; None means as fast as the server takes.
+        rate_limit: Requests a second over all workers; None means no limit.
         patience: Seconds of nothing but refusals after which no request waits for a pause to end.
         clock: Returns monotonic seconds.
         jitter: Returns a factor of one or a little more for the pacer's own pauses, so that
@@ -108,10 +108,10 @@ class Pacer:
         self._pause_ends = self._busy_until = float("-inf")
 
     def acquire(self, cancelled: threading.Event) -> float:
-        """Wait until a request may leave; return the time that it leaves, for `refused`.
+        """Wait until a request may leave; return its time of departure, for `refused`.
 
         Raises:
-            Cancelled: If the event is set.
+            Cancelled: If *cancelled* is set.
             PatienceExhaustedError: If `patience_exhausted` is true.
         """
         while True:
@@ -150,12 +150,12 @@ class Pacer:
         """Give back a slot that no request will use, for the next that is reserved."""
         with self._lock:
             if self.is_valid(slot):
-                with contextlib.suppress(ValueError):  # its time may be long over
+                with contextlib.suppress(ValueError):  # it may have been dropped as too old
                     self._sent.remove(slot.at)
                 heapq.heappush(self._released, slot.at)
 
     def is_valid(self, slot: Slot) -> bool:
-        """Return whether there was no refusal since a slot was reserved."""
+        """Return whether a slot may still be used; each refusal voids the slots before it."""
         return slot.generation == self._generation
 
     def succeeded(self) -> None:
@@ -195,17 +195,17 @@ class Pacer:
         LOG.info("the server refused: pausing %.1f s, then %.1f requests/s", pause, rate)
 
     def refused_seconds(self) -> float:
-        """Return the seconds since the first refusal since the last success; 0 without one.
+        """Return the seconds since the first refusal after the last success; 0 without a refusal.
 
-        Time without requests does not count: after it, the next refusal is the first again.
+        After a time without requests, the next refusal counts as the first again.
         """
         with self._lock:
             return self._refused_for()
 
     def patience_exhausted(self) -> bool:
-        """Return whether there is a pause whose end is not worth waiting for.
+        """Return whether the patience has run out during a pause.
 
-        Between two pauses there is none, so that a request can find out whether the server has
+        Between two pauses this is False, so that a request can find out whether the server has
         recovered.
         """
         with self._lock:

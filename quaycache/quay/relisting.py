@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 LOG = LazyLogger(__name__)
 
 MAX_LISTINGS: Final = 5
-"""Listings of one namespace in one run: one that changes faster cannot be followed."""
+"""Listings of one namespace in one run. A namespace that changes faster cannot be followed."""
 
 _REFUSALS: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
 
 
 class _Listing:
-    """A listing in hand.
+    """A listing that was requested because of a refusal.
 
     Args:
         requested: Its place in the order of lookups, refusals and listings.
-        checked_at: As of its first page.
-        rows: By repository; None if it could not be fetched.
+        checked_at: The time of its first page.
+        rows: The rows by repository; None if the listing could not be fetched.
     """
 
     __slots__ = ("checked_at", "requested", "rows")
@@ -63,11 +63,11 @@ class _Namespace:
 class Relisting:
     """Decides about refusals of listed repositories, for one run and one identity. Thread-safe.
 
-    Between its listing and its lookup a repository may have been deleted or hidden, and a replica
-    may not know a new one yet. Refusals at the same time share one listing.
+    Between its listing and its lookup, a repository may have been deleted or hidden; and a replica
+    may not know a new one yet. Concurrent refusals share one listing.
 
     Args:
-        list_pages: Lists a namespace by requests, whatever is stored.
+        list_pages: Lists a namespace by requests, regardless of what is stored.
     """
 
     def __init__(self, list_pages: Callable[[str], Iterable[ListingPage]]) -> None:
@@ -85,13 +85,13 @@ class Relisting:
             ask: Requests the answer; it is called a second time if the repository is still listed.
 
         Raises:
-            QuayAPIError: If *ask* fails, and no newer listing says why.
+            QuayAPIError: If *ask* fails, and no newer listing explains the failure.
         """
         began = next(self._order)
         try:
             return ask()
         except _REFUSALS as error:
-            # Without a status, the server ignored the token: that is about no repository.
+            # Without a status, the server ignored the token, whatever the repository.
             if error.status is None:
                 raise
             listing = self._newer(namespace, repository, began, next(self._order))
@@ -106,11 +106,10 @@ class Relisting:
         return ask()
 
     def _newer(self, namespace: str, repository: str, began: int, refused: int) -> _Listing | None:
-        """Return a listing that decides; None if there is none, and there will be none.
+        """Return a listing that decides about a refusal; None if the run may request no more.
 
-        One that was requested after the refusal does. One that was requested after the lookup
-        began is newer than the row that led to it: if that shows the repository to be gone, it
-        need not be listed once more.
+        A listing requested after the refusal decides. A listing requested after the lookup began is
+        newer than the row that led to it: if the repository is gone from it, that decides as well.
         """
         with self._lock:
             known = self._namespaces.setdefault(namespace, _Namespace())
@@ -139,7 +138,7 @@ class Relisting:
                 for row in page.repositories:
                     rows[row.name] = Listed(row.last_modified, page.checked_at, page.provenance)
         except QuayAPIError as error:
-            # It is remembered as well: the server is not asked once more for each repository.
+            # The failure is remembered, so the listing is not requested for each repository.
             LOG.info("%s", error)
             return _Listing(requested, None, None)
         return _Listing(requested, checked_at, rows)

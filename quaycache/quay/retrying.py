@@ -1,4 +1,4 @@
-"""One request until it is answered or given up: status -> error, and what is tried again when."""
+"""One request until it is answered or given up: maps each status to an error, and retries."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class RetryingTransport:
     Thread-safe. Nothing is imported or opened before the first request.
 
     Args:
-        api_base: Where to connect.
+        api_base: The API to connect to.
         retries: How often one request is repeated after a failure that may be temporary. Refusals
             with 429 do not count: they are repeated until `timeout`.
         timeout: Seconds for which the server may refuse every request, with 429 or 503, before
             the requests that wait are given up.
-        rate_limit: Requests a second over all threads; None means as fast as the server takes.
+        rate_limit: Requests a second over all threads; None means no limit.
         ssl_context: How to verify the server; None means the environment's authorities.
 
     Raises:
@@ -119,8 +119,8 @@ class RetryingTransport:
 
         Args:
             target: Path and query, percent-encoded.
-            headers: All but Host.
-            run: Counts what is sent, and can cancel it.
+            headers: All headers except Host.
+            run: Counts the requests, and can cancel them.
             subject: What the request is about, for messages.
             retry_not_found: Whether to retry a 404, because a lagging replica may not know a new
                 repository yet.
@@ -153,7 +153,7 @@ class RetryingTransport:
         subject: str,
         policy: _RetryPolicy,
     ) -> Iterator[Response | QuayAPIError]:
-        """Yield what came of one attempt after another, each made when its outcome is asked for."""
+        """Yield the outcome of each attempt; an attempt is made when its outcome is requested."""
         transport = self._open()
         while True:
             sent_at = self._pacer.acquire(run.cancelled)
@@ -185,7 +185,7 @@ class RetryingTransport:
         )
 
     def _warn_of_refusals(self) -> None:
-        """Explain once why nothing seems to happen."""
+        """Warn once that the server refuses every request."""
         seconds = self._pacer.refused_seconds()
         if seconds > _WARN_AFTER and not self._warned:
             self._warned = True
@@ -225,7 +225,7 @@ class _RetryPolicy:
     """Which failures of one request are retried, and when; in the shape of tenacity's callbacks.
 
     Attributes:
-        failures: Of all attempts so far.
+        failures: The failures of all attempts so far.
     """
 
     def __init__(self, retries: int, pacer: Pacer, retry_not_found: bool) -> None:
@@ -292,8 +292,8 @@ def _retry(
 ) -> Response | QuayAPIError:
     """Return the first outcome that the policy does not retry, or the last that it allows.
 
-    Most requests succeed at once, and tenacity takes as long to import as an answer takes to come.
-    So the first attempt is made without it.
+    Most requests succeed at once, and importing tenacity takes as long as a request. So the first
+    attempt is made without it.
     """
     import tenacity
 
@@ -314,10 +314,9 @@ def _is_number(value: object, minimum: float, *, whole: bool = False) -> bool:
 
 
 def checked_at_of(response: Response) -> float | None:
-    """Return the earliest time at which the server can have made an answer, seconds UTC.
+    """Return a lower bound on when the server generated an answer, seconds UTC.
 
-    It is the answer's Date, less the time from the request to the answer (RFC 9111, 4.2.3); None
-    without a Date.
+    It is the answer's Date minus the request's duration (RFC 9111, 4.2.3); None without a Date.
     """
     date = parse_http_date(response.headers.get(b"date"))
     return None if date is None else date - response.elapsed
@@ -329,8 +328,8 @@ def _status_error(response: Response) -> QuayAPIError:
     text = f"HTTP {status}"
     if 300 <= status <= 399 and (location := response.headers.get(b"location")):
         text += f" to {printable(location.decode('latin-1'), 120)}"
-    elif said := parse_error_text(response.body):
-        text += f" ({said})"
+    elif detail := parse_error_text(response.body):
+        text += f" ({detail})"
     date = parse_http_date(response.headers.get(b"date"))
     return kind(
         text,

@@ -1,4 +1,4 @@
-"""The fan-out: one sequential listing beside j lookups, and the result of what they found."""
+"""The fan-out: one sequential listing, j concurrent lookups, and their combined result."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from quaycache.query import Query
     from quaycache.resolving.tag_client import BoundClient, TagClient
 
-    # What a worker hands to the caller's thread: its lookup, unless it got none; the answer, or why
-    # there is none; and whether that has ended the run.
+    # What a worker hands to the caller's thread: its lookup, if it got one; the answer or the
+    # error; and whether the error ends the run.
     Outcome = tuple[Lookup | None, TagAnswer | None, Exception | None, bool]
 
 LOG = LazyLogger(__name__)
@@ -37,10 +37,10 @@ class FanOut:
     """One resolve. The caller's thread alone touches its state; workers use the queues.
 
     Args:
-        client: Asks; with or without a cache, this cannot tell.
-        max_workers: How many lookups are made at once, beside the listing.
+        client: The client to use, with or without a cache.
+        max_workers: How many lookups are made at once, in addition to the listing.
         keep_going: Collect failures instead of ending with the first.
-        on_event: Is called in the caller's thread.
+        on_event: The listener, called in the caller's thread.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class FanOut:
         self._failed_listings: list[Failure] = []
 
     def run(self, queries: Iterable[Query]) -> Resolution:
-        """Ask, wait for the answers, and return the result.
+        """Make all lookups, and return the result.
 
         Raises:
             QuayAPIError: With the `Resolution` so far as ``partial``.
@@ -116,7 +116,7 @@ class FanOut:
     def _collect(self) -> None:
         """Wait for the outcomes of all lookups."""
         LOG.info(
-            "%d of %d repositories to be checked, with %d workers",
+            "checking %d of %d repositories with %d workers",
             self._submitted,
             self._planned(),
             self._max_workers,
@@ -144,7 +144,7 @@ class FanOut:
                 self._report(lookup)
 
     def _list_and_submit(self, identity: str, namespace: str, queries: list[Query]) -> set[str]:
-        """Look up a namespace's repositories as its pages arrive; return the names of all."""
+        """Look up a namespace's repositories as its pages arrive; return all their names."""
         is_empty = False
         by_tag: dict[str, list[Query]] = {}
         for query in queries:
@@ -178,7 +178,7 @@ class FanOut:
         try:
             yield from self._clients[identity].list_pages(namespace)
         except Cancelled:
-            # Because a worker has failed: its outcome, which says why, is raised here.
+            # A worker has failed. Recording its outcome raises the reason.
             self._record_arrived()
             raise
         except QuayAPIError as error:
@@ -190,13 +190,13 @@ class FanOut:
     def _submit_page(
         self, target: Target, queries: list[Query], page: ListingPage, listed: set[str]
     ) -> None:
-        """Look up what the queries want to know of the repositories of a page.
+        """Look up the repositories of a page that the queries select.
 
         Args:
-            target: The tag that all the queries ask for, and whose listing it is.
-            queries: Those for this target.
+            target: The target of all the queries.
+            queries: The queries for this target.
             page: A page of the listing.
-            listed: The names on pages before. Of a repository that is listed twice, the last row
+            listed: The names on earlier pages. If a repository is listed twice, its last row
                 counts.
         """
         client, lookups = self._clients[target.identity], self._lookups.setdefault(target, {})
@@ -235,14 +235,14 @@ class FanOut:
         return sum(map(len, self._lookups.values()))
 
     def _submit(self, lookup: Lookup) -> None:
-        """Have a worker make a lookup."""
+        """Queue a lookup for the workers."""
         self._pending += 1
         self._submitted += 1
         self._work.put(lookup)
         self._workers.submit(self._run_one)
 
     def _run_one(self) -> None:
-        """Make one of the lookups that wait, in a worker's thread."""
+        """Make one of the queued lookups, in a worker's thread."""
         lookup: Lookup | None = None
         answer: TagAnswer | None = None
         failure: Exception | None = None
@@ -286,13 +286,13 @@ class FanOut:
             self._report(lookup)
 
     def _report(self, lookup: Lookup) -> None:
-        """Tell the listener that a question is decided; a repository may be listed twice."""
+        """Emit `Checked`, once even if the repository is listed twice."""
         if not lookup.reported:
             lookup.reported = True
             self._emit(Checked(lookup.path, lookup.target.tag, lookup.answer))
 
     def _stop(self) -> None:
-        """End what is in progress, and keep what has been learned."""
+        """Cancel the run, and record the outcomes that have arrived."""
         self._run.cancel()
         self._workers.cancel_pending()
         self._emit = _ignore
@@ -312,7 +312,7 @@ class FanOut:
         )
 
     def _bind(self, token: str | None) -> str:
-        """Return the identity behind a token; one that is named twice is bound once."""
+        """Return the identity of a token, and bind one client to each identity."""
         if token not in self._identities:
             client = self._client.bound(self._run, token)
             self._identities[token] = client.identity
@@ -323,9 +323,9 @@ class FanOut:
 def _selecting(
     queries: tuple[Query, ...], row: Repository, answer: TagAnswer | None
 ) -> tuple[Query, ...]:
-    """Return the queries that a repository is not too old for.
+    """Return the queries for which a repository is recent enough.
 
-    The answer in hand may be newer than the listing, and know of a later start.
+    The known answer may be newer than the listing, and show a later start.
     """
     start_ts = None if answer is None or answer.tag is None else answer.tag.start_ts
     return tuple(
@@ -337,4 +337,4 @@ def _selecting(
 
 
 def _ignore(event: Event, /) -> None:
-    """Take no note."""
+    """Discard an event."""

@@ -1,4 +1,4 @@
-"""What one resolve asks: one record for each tag of each repository."""
+"""The lookups of one resolve: one record for each tag of each repository."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """What is asked of each of many repositories.
+    """The part of a lookup that many repositories share.
 
     Attributes:
-        identity: Whose view it is, as of `BoundClient.identity`.
-        namespace: The repositories' namespace.
-        tag: The tag that they may carry.
+        identity: The identity of the client, as in `BoundClient.identity`.
+        namespace: The namespace of the repositories.
+        tag: The tag to look up.
     """
 
     identity: str
@@ -26,20 +26,20 @@ class Target(NamedTuple):
 
 
 class Lookup:
-    """Whether one repository carries one tag, and what has come of the question.
+    """The lookup of one tag in one repository, and its outcome.
 
     Only the thread that called `quaycache.resolve` writes to it.
 
     Attributes:
-        client: Asks in the target's name.
-        target: The tag, and whose view it is.
+        client: The client that makes the lookup.
+        target: The identity, the namespace and the tag.
         repository: The name within the namespace.
-        listed: What the listing says of the repository; None if it was not listed.
-        queries: The queries that want to know; each filters the answer by its own `since`.
-        answer: The answer; None as long as there is none.
-        error: The failure; None as long as there is none.
-        reported: Whether a listener was told that the question is decided.
-        superseded: Whether the repository was listed again: another lookup has taken its place.
+        listed: The repository's row in the listing; None if it was not listed.
+        queries: The queries that need the answer; each filters it by its own `since`.
+        answer: The answer; None until it arrives.
+        error: The failure; None unless the lookup has failed.
+        reported: Whether `Checked` was emitted for the repository.
+        superseded: Whether the repository was listed again, so that this lookup no longer counts.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""The one ordered `Resolution` of many lookups. Pure."""
+"""Builds one ordered `Resolution` from many lookups. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def build_resolution(
     usage: Usage,
     elapsed_s: float,
 ) -> Resolution:
-    """Return the result of a resolve; a lookup without answer or error does not count.
+    """Return the result of a resolve; a lookup without an answer or an error does not count.
 
     Args:
         lookups: Every lookup, one for each target and repository.
@@ -33,7 +33,7 @@ def build_resolution(
         elapsed_s: As in `Stats`.
     """
     best: dict[tuple[str, str], Lookup] = {}
-    others: dict[tuple[str, str], list[Lookup]] = {}
+    duplicates: dict[tuple[str, str], list[Lookup]] = {}
     failures = list(failed_listings)
     answered: list[Provenance] = []
     times: list[float] = []
@@ -49,9 +49,9 @@ def build_resolution(
             name = (lookup.path, lookup.target.tag)
             before = best.setdefault(name, lookup)
             if before is not lookup:
-                # Several identities see one repository: a tag is the same for all of them.
+                # Several identities see the same repository, and so the same tag.
                 best[name] = max(before, lookup, key=_rank)
-                others.setdefault(name, [before]).append(lookup)
+                duplicates.setdefault(name, [before]).append(lookup)
     images = [
         Image(
             registry,
@@ -65,7 +65,7 @@ def build_resolution(
         for name, lookup in best.items()
         if lookup.answer is not None
         and lookup.answer.tag is not None
-        and _is_wanted(lookup.answer.tag, others.get(name, (lookup,)))
+        and _is_wanted(lookup.answer.tag, duplicates.get(name, (lookup,)))
     ]
     counts = {kind.value: answered.count(kind) for kind in Provenance}
     return Resolution(
@@ -90,7 +90,7 @@ def _rank(lookup: Lookup) -> tuple[bool, bool, float]:
     answer never wins, then the newer one does.
     """
     answer = lookup.answer
-    # An answer without a time comes from a server that states none: it was requested in this run.
+    # Without a Date from the server, an answer has no time; it was requested in this run.
     checked_at = math.inf if answer is None or answer.checked_at is None else answer.checked_at
     is_listed = answer is not None and answer.is_listed
     is_current = answer is not None and answer.provenance is not Provenance.STALE

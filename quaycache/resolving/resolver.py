@@ -44,7 +44,7 @@ def resolve(
     Args:
         queries: One `Query` or ``quay://`` URI, or several.
         client: The client to use; None means an anonymous client of quay.io for this call.
-        max_workers: How many tags are looked up at once, beside the listing.
+        max_workers: How many tags are looked up at once, in addition to the listing.
         keep_going: Whether to collect failures in the result instead of raising the first.
         on_event: Called in this thread with each event of `quaycache.events`.
         cache_dir: A directory that stores answers between calls, opened for this call alone. For

@@ -15,7 +15,7 @@ class BoundClient(Protocol):
 
     @property
     def identity(self) -> str:
-        """Whose view it is; two clients with the same identity get the same answers."""
+        """The identity of the caller; two clients with the same identity get the same answers."""
 
     def list_pages(self, namespace: str) -> Iterator[ListingPage]:
         """Yield the repositories of a namespace, page by page as they arrive."""
@@ -39,8 +39,8 @@ class BoundClient(Protocol):
         """Claim repositories that are about to be looked up.
 
         Returns:
-            The repositories that another run has claimed. They are better looked up a little later,
-            when their answers may be stored.
+            The repositories that another run has claimed. It is better to look them up a little
+            later, when their answers may be stored.
 
         Args:
             namespace: The repositories' namespace.
@@ -56,7 +56,7 @@ class BoundClient(Protocol):
 
 
 class TagClient(Protocol):
-    """What `quaycache.resolve` takes as its client."""
+    """The type of the client that `quaycache.resolve` takes."""
 
     @property
     def registry(self) -> str:

@@ -1,7 +1,7 @@
-"""The lookups that wait for a worker, in random order.
+"""The randomized queue of pending lookups.
 
-Runs that start together on one cache share the work: each goes about it in an order of its own,
-checks what others have stored before it asks, and defers what another has just claimed.
+Runs that start together on one cache share the work: each shuffles independently, checks what
+other runs have stored before it sends a request, and defers what another run has claimed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 LOG = LazyLogger(__name__)
 
-# So many are claimed at once, and asked right after.
+# How many lookups are claimed at once, and then made.
 _BATCH_SIZE: Final = 16
 
-# A claim holds for some time more than the last batch took.
+# A claim lasts longer than the last batch took.
 _CLAIM_SECONDS: Final = 2.0
 _CLAIM_FACTOR: Final = 3.0
 _MAX_CLAIM_SECONDS: Final = 30.0
 
 _PAUSE_SECONDS: Final = 0.05
 
-# What checking, and waiting for others, may take in a run: seconds, and a share of all its time.
-# Other runs may hang, or lie, and a store may be slow: then a run is on its own.
+# The time that a run may spend on claims and on waiting for other runs: seconds, and a share of its
+# elapsed time. Other runs may hang or lie, and a store may be slow; then a run goes on alone.
 _WAIT_BUDGET_SECONDS: Final = 5.0
 _WAIT_BUDGET_SHARE: Final = 0.2
 
@@ -57,12 +57,12 @@ class WorkQueue:
         self._started_at = self._filled_at = self._wait_spent = 0.0
 
     def put(self, lookup: Lookup) -> None:
-        """Let a lookup wait for a worker."""
+        """Add a lookup."""
         with self._putting:
             self._waiting.append(lookup)
 
     def get(self) -> Lookup:
-        """Return a lookup to be made now; there are as many as were put."""
+        """Return the next lookup to make; callable once for each lookup that was put."""
         with self._getting:
             if not self._started_at:
                 self._started_at = self._filled_at = time.monotonic()
@@ -80,7 +80,7 @@ class WorkQueue:
             return self._batch.pop()
 
     def _fill_batch(self, last_took: float) -> None:
-        """Claim some lookups, and take those that nobody else is about to make."""
+        """Claim some lookups, and defer those that another run has claimed."""
         groups: dict[tuple[BoundClient, Target], dict[str, Lookup]] = {}
         for lookup in self._sample():
             group = groups.setdefault((lookup.client, lookup.target), {})
@@ -114,7 +114,7 @@ class WorkQueue:
 def _claim(
     client: BoundClient, target: Target, lookups: dict[str, Lookup], seconds: float
 ) -> Collection[str]:
-    """Return the repositories that another run has claimed; the rest is claimed now."""
+    """Claim lookups; return the repositories that another run has claimed already."""
     listed = {repository: lookup.listed for repository, lookup in lookups.items()}
     try:
         return set(client.claim(target.namespace, target.tag, listed, seconds=seconds))

@@ -32,12 +32,12 @@ class Workers:
         """Have a thread do a job; its result or exception is dropped.
 
         Raises:
-            RuntimeError: If the run has ended, or the system has no room for a single thread.
+            RuntimeError: If the run has ended, or the system cannot start a single thread.
         """
         try:
             self._enqueue(job)
         except RuntimeError as error:
-            # The job is in the queue all the same, for the threads that could be started.
+            # The job is queued nevertheless, for the threads that did start.
             if not self._has_threads or str(error) != "can't start new thread":
                 raise
 
@@ -46,7 +46,7 @@ class Workers:
         """Start all threads while the body waits, unless it soon calls the yielded function.
 
         A thread that is started while others work waits for each of them to release the
-        interpreter. 64 threads take 0.2 s then, and a few milliseconds while nothing else runs.
+        interpreter. Starting 64 threads then takes 0.2 s, otherwise a few milliseconds.
         """
         cancelled = threading.Event()
         starter = threading.Thread(
@@ -64,7 +64,7 @@ class Workers:
         self._end(wait=True)
 
     def cancel_pending(self) -> None:
-        """Drop the jobs that wait; each thread ends with the job that it has."""
+        """Drop the pending jobs; each thread ends after its current job."""
         self._end(wait=False)
 
     def _start_all(self, cancelled: threading.Event) -> None:
@@ -73,7 +73,7 @@ class Workers:
         started = threading.Event()
         try:
             for _ in range(self._count):
-                # An idle thread would take the next job, and no further thread would start.
+                # These jobs wait: the pool starts no further thread while one is idle.
                 self._enqueue(started.wait)
         except RuntimeError:
             return  # the run has ended, or the system has no more threads

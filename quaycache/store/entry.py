@@ -3,7 +3,7 @@
 An entry is a header and its content. The header holds a checksum over the key and all that follows,
 then ``checked_at`` and ``stored_at``. The content of an answer is a record of fixed fields, because
 a run reads thousands of them at its start; that of a listing is one JSON object. Anything else is
-not a valid entry, and the question is asked again.
+not a valid entry, and the tag is looked up again.
 """
 
 from __future__ import annotations

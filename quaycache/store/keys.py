@@ -24,7 +24,7 @@ _MAX_KEY_LENGTH: Final = 1200
 
 
 class Scope(NamedTuple):
-    """Whose view of which namespace.
+    """The identity and the namespace that entries belong to.
 
     Attributes:
         api_base: The normalised API base, as text.

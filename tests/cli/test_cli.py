@@ -96,7 +96,7 @@ class TestOutput:
         assert kolla.counters().requests == 0
         done = command("resolve", "-v", "quay://kolla/*:v1")
         assert done.err.splitlines() == [
-            "info: 3 of 3 repositories to be checked, with 4 workers",
+            "info: checking 3 of 3 repositories with 4 workers",
             "info: 2 of 3 repositories carry the tag",
         ]
 

@@ -374,7 +374,7 @@ class TestTelling:
         embedded_quay.registry.populate("kolla", 10, every=2)
         resolve(["quay://kolla/*:latest"], client=client, max_workers=3)
         assert [record.getMessage() for record in caplog.records] == [
-            "10 of 11 repositories to be checked, with 3 workers",
+            "checking 10 of 11 repositories with 3 workers",
             "5 of 11 repositories carry the tag",
         ]
 

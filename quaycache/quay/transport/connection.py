@@ -33,7 +33,7 @@ class Response(NamedTuple):
     """A complete answer, whatever its status.
 
     Attributes:
-        headers: By name in lower case; the last one if a name is repeated.
+        headers: The headers by lower-case name; the last one if a name is repeated.
         elapsed: Seconds from before the request was sent until the body was complete.
     """
 
@@ -47,13 +47,13 @@ class Connection(Protocol):
     """A connection that carries one request at a time, and that another thread can abort.
 
     Attributes:
-        deadline: When the request under way has taken too long, by the monotonic clock.
+        deadline: When to abort the current request, by the monotonic clock.
     """
 
     deadline: float
 
     def get(self, target: str, headers: list[tuple[bytes, bytes]], run: Run) -> Response:
-        """Send one request and return the answer; any exception means that there is none."""
+        """Send one request and return the answer; any exception means that the request failed."""
 
     def start_deadline(self) -> None:
         """Start the deadline of a request that is about to begin."""
@@ -66,7 +66,7 @@ class Connection(Protocol):
         """Return whether the server closed it while it was idle."""
 
     def abort(self) -> None:
-        """Have the request under way fail at once, without waiting for its thread."""
+        """Make the current request fail at once, without waiting for its thread."""
 
     def abort_for_timeout(self) -> None:
         """Abort a request that exceeded its deadline."""
@@ -75,7 +75,7 @@ class Connection(Protocol):
         """Close the connection."""
 
     def describe(self, error: Exception, host: str) -> str:
-        """Return why there is no answer, in a few words."""
+        """Return in a few words why the request failed."""
 
 
 class NotHttp2Error(Exception):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _PROTOCOLS: Final = ["h2", "http/1.1"]
 
-# The status and a few headers are used, and are validated there.
+# Only the status and a few headers are used, and they are validated where they are used.
 _CONFIGURATION: Final = h2.config.H2Configuration(
     client_side=True,
     header_encoding=False,
@@ -73,7 +73,7 @@ class Tls:
     time for a handshake.
 
     Args:
-        context: The authorities to trust.
+        context: The context with the authorities to trust.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -97,11 +97,11 @@ class Tls:
 
 
 class Http2Connection:
-    """As `Connection`.
+    """A `Connection` over HTTP/2 and TLS.
 
     Args:
-        api_base: Where to connect.
-        tls: Shared with all connections to it.
+        api_base: The API to connect to.
+        tls: The TLS context, shared by all connections to the API.
     """
 
     def __init__(self, api_base: ApiBase, tls: Tls) -> None:
@@ -170,7 +170,7 @@ class Http2Connection:
             return True
         late = 0
         try:
-            # It may be a late acknowledgement, too.
+            # What arrived may also be a late acknowledgement.
             while tls.pending() or select.select([tls], [], [], 0)[0]:
                 tls.settimeout(0)
                 data = tls.recv(_CHUNK)
@@ -204,9 +204,9 @@ class Http2Connection:
                     self._h2.close_connection()
                     self._tls.settimeout(0)
                     self._tls.send(self._h2.data_to_send())
-            for one in (self._tls, self._socket):
-                if one is not None:
-                    one.close()
+            for opened in (self._tls, self._socket):
+                if opened is not None:
+                    opened.close()
 
     def describe(self, error: Exception, host: str) -> str:
         """As `Connection.describe`."""
@@ -285,7 +285,7 @@ class Http2Connection:
             self._flush(tls)
 
     def _take(self, data: bytes) -> Iterable[h2.events.Event]:
-        """Return the events in some bytes."""
+        """Return the HTTP/2 events in the bytes received."""
         if not data:
             raise ConnectionEndedError("the server closed it")
         events = self._h2.receive_data(data)

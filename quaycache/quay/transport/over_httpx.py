@@ -1,4 +1,4 @@
-"""A connection through a proxy, or to a server without HTTP/2, both by way of httpx."""
+"""Connections through a proxy, or to a server without HTTP/2; httpx makes both."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TIMEOUTS = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT).as_dict()
 
 
 class HttpxConnection:
-    """As `Connection`.
+    """A `Connection` made by httpx.
 
     Args:
         origin: ``scheme://host:port``.
@@ -72,7 +72,7 @@ class HttpxConnection:
         """As `Connection.get`.
 
         Raises:
-            NotHttp2Error: If only HTTP/2 is wanted; nothing was sent.
+            NotHttp2Error: If `http2_only` is set and the server lacks HTTP/2; nothing was sent.
         """
 
         def trace(name: str, info: dict[str, Any]) -> None:
@@ -116,8 +116,8 @@ class HttpxConnection:
     def is_closed_by_peer(self) -> bool:
         """As `Connection.is_closed_by_peer`.
 
-        The server sent something, most likely that it closes. HTTP/2 in httpx does not look for
-        that before it sends, and the request would fail.
+        If the server has sent something, it has most likely closed the connection. httpx does not
+        check that before it sends over HTTP/2, and the request would fail.
         """
         return self._stream is not None and bool(self._stream.get_extra_info("is_readable"))
 

@@ -35,10 +35,11 @@ _DEADLINE_CHECK_INTERVAL: Final = 1.0
 class Transport:
     """A pool of leased connections to one API. Thread-safe.
 
-    It makes one attempt of one request. Retries and pace are not its concern.
+    It makes a single attempt at each request. Retries and pacing happen elsewhere.
 
     Args:
-        api_base: Where to connect. ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are honoured.
+        api_base: The API to connect to, by the proxy that ``HTTPS_PROXY`` or ``ALL_PROXY`` names;
+            ``NO_PROXY`` is honoured.
         ssl_context: How to verify the server; None means the usual authorities, or those of
             ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``.
 
@@ -87,7 +88,7 @@ class Transport:
             response = self._send(self._lease(run, wants_new), target, headers, run)
             if response is not None:
                 return response
-        raise TransportError(f"three handshakes with {self._host} in a row were of no use")
+        raise TransportError(f"no usable connection to {self._host} after three handshakes")
 
     def _send(
         self,
@@ -96,7 +97,7 @@ class Transport:
         headers: list[tuple[bytes, bytes]],
         run: Run,
     ) -> Response | None:
-        """Return the answer; None if nothing was sent, and another connection may do."""
+        """Return the answer; None if nothing was sent, and another connection may succeed."""
         healthy = False
         try:
             with run.abortable(connection):
@@ -143,7 +144,7 @@ class Transport:
             connection.start_deadline()
             self._busy.add(connection)
             if not self._deadlines_enforced:
-                # If the system has no room for a thread, `READ_TIMEOUT` has to do.
+                # If the system cannot start a thread, `READ_TIMEOUT` must suffice.
                 with contextlib.suppress(RuntimeError):
                     threading.Thread(
                         target=self._enforce_deadlines, name="quaycache-deadlines", daemon=True
@@ -170,8 +171,8 @@ class Transport:
     def _fall_back_to_http1(self) -> None:
         """Speak HTTP/1.1 from now on, on few connections.
 
-        Nothing has been sent on the connection that shows it. So the limit holds from the first
-        request on, however many connections have been made at the same time.
+        Nothing has been sent on the connection that shows that the server lacks HTTP/2. So the
+        limit holds from the first request on, however many connections were made at once.
         """
         with self._changed:
             self._directly = False
@@ -190,7 +191,7 @@ class Transport:
             connection.close()
 
     def _enforce_deadlines(self) -> None:
-        """Abort requests that exceed their deadline, until no request is under way."""
+        """Abort requests that exceed their deadline, as long as any request is in progress."""
         with self._changed:
             self._deadline_check.wait(_DEADLINE_CHECK_INTERVAL)
             while self._busy:

@@ -41,7 +41,7 @@ class Loaded(NamedTuple):
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Return fields with their values; a field without a value has an empty one."""
-        if not isinstance(self.flat, list) or not all(type(one) is bytes for one in self.flat):
+        if not isinstance(self.flat, list) or not all(type(item) is bytes for item in self.flat):
             raise TypeError("a script's reply is malformed")
         return zip(self.flat[::2], self.flat[1::2], strict=True)
 
