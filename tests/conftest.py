@@ -25,7 +25,7 @@ SHRINKING_GUARD = 900.0
 """Seconds. hypothesis shrinks a failing example for up to 300 s, and only then prints it."""
 
 # The same examples in every run: a red test is about the last change. `tox run -e fuzz` loads the
-# other profile, with a seed of its own for each run. A slow machine is no failure in either.
+# other profile, with another seed in each run. A slow machine is not a failure in either.
 settings.register_profile(
     "repeatable",
     derandomize=True,

@@ -19,8 +19,8 @@ class RedisServer:
     """A running server.
 
     Attributes:
-        url: the URL of its first database.
-        socket: the path of its Unix socket.
+        url: The URL of its first database.
+        socket: The path of its Unix socket.
     """
 
     url: str
@@ -51,8 +51,8 @@ def running_redis(*options: str, port: int | None = None) -> Iterator[RedisServe
     """Run a server of the test's own while the body runs.
 
     Args:
-        options: further options of `redis-server`, such as ``--maxmemory``.
-        port: the port; None means a free one.
+        options: Further options of `redis-server`, such as ``--maxmemory``.
+        port: The port; None means a free one.
     """
     port = port or programs.free_port()
     with tempfile.TemporaryDirectory() as directory:

@@ -28,7 +28,7 @@ POLICY = Policy(ttl=TTL, margin=MARGIN, max_age=MAX_AGE)
 
 @pytest.fixture(autouse=True)
 def local_clock() -> Iterator[FrozenDateTimeFactory]:
-    """The local clock stands still, far from the server's."""
+    """A local clock that stands still, far from the server's."""
     with freeze_time("2031-05-05") as clock:
         assert isinstance(clock, FrozenDateTimeFactory)
         yield clock
@@ -39,14 +39,14 @@ def local_clock() -> Iterator[FrozenDateTimeFactory]:
 
 
 class Cost(NamedTuple):
-    """Requests that the server has counted."""
+    """The requests that the server has counted."""
 
     listing: int
     tag: int
 
 
 class Run(NamedTuple):
-    """A resolve and what it cost."""
+    """A resolve and the requests that it sent."""
 
     resolution: Resolution
     cost: Cost
@@ -101,7 +101,7 @@ class Site:
         return Cost(counters.listing, counters.tag)
 
     def wait(self, seconds: float) -> None:
-        """Time passes on both clocks."""
+        """Let time pass on both clocks."""
         self.registry.advance(seconds)
         self._clock.tick(seconds)
 

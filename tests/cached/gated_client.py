@@ -1,4 +1,4 @@
-"""A client straight on the registry model whose requests can be held on their way back."""
+"""A client on the registry model whose answers can be held back."""
 
 from __future__ import annotations
 

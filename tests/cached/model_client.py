@@ -30,18 +30,18 @@ _ERRORS: dict[int, type[QuayAPIError]] = {
 
 @dataclass
 class ModelClient:
-    """Asks a `Registry` what `quaycache.quay.client.QuayClient` asks a server.
+    """Sends the requests of `quaycache.quay.client.QuayClient` to a `Registry`.
 
     Attributes:
-        pass_time: moves the registry's clock forward by seconds.
-        replica_lag: seconds that the tag endpoint is behind.
-        elapsed: seconds that each request takes.
-        last_modified: whether the listing says it, or leaves the key out.
-        break_after: pages after which the next walk breaks off; None lets it end.
-        requests: how many were made.
-        listed_at: the server's time when it last answered with a page, less the request's duration.
-        on_the_way: is called once, while the next answer for a tag is on its way.
-        before_request: by the number of requests so far, what to do before the next one.
+        pass_time: Moves the registry's clock forward by seconds.
+        replica_lag: The seconds by which the tag endpoint is behind.
+        elapsed: The seconds that each request takes.
+        last_modified: Whether the listing has ``last_modified``.
+        break_after: The number of pages after which the next walk fails; None lets it end.
+        requests: The number of requests so far.
+        listed_at: The server's time when it last sent a page, minus the request's duration.
+        on_the_way: A function that is called once, before the next answer for a tag arrives.
+        before_request: Functions to call before a request, by the number of requests before it.
     """
 
     registry_model: Registry
@@ -101,7 +101,7 @@ class ModelClient:
         return TagAnswer(found, checked_at, Provenance.FETCHED)
 
     def _ask(self, answer: Answer) -> tuple[Answer, float]:
-        """Let time pass while the answer is on its way; its Date is that of its departure."""
+        """Let time pass before the answer arrives; its Date is the time when it was sent."""
         self.before_request.pop(self.requests, lambda: None)()
         self.requests += 1
         self.pass_time(self.elapsed)

@@ -9,7 +9,7 @@ from tests.cached.conftest import MARGIN, POLICY, TTL, URI, Site
 
 
 class TestClocks:
-    def test_local_clock_set_back_behind_the_entries(self, site: Site) -> None:
+    def test_local_clock_set_back_to_before_the_entries(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         site.resolve()
         site.move_local_clock(-1)
@@ -32,7 +32,7 @@ class TestClocks:
         site.move_local_clock(-86_400 * 365 * 30)
         assert site.resolve().cost == (1, 0)
 
-    def test_a_time_from_the_future_freezes_nothing(self, site: Site) -> None:
+    def test_an_answer_from_the_future_is_ignored(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         site.quay.configure(date_skew=400_000.0)
         site.resolve()
@@ -47,7 +47,7 @@ class TestClocks:
         site.wait(TTL)
         assert site.resolve().cost == (1, 0)
 
-    def test_a_time_from_the_future_is_void_offline_too(self, site: Site) -> None:
+    def test_an_answer_from_the_future_is_ignored_offline(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         site.resolve()
         site.move_local_clock(-86_400 * 365 * 30)
@@ -55,7 +55,7 @@ class TestClocks:
             with pytest.raises(NotStoredError):
                 site.resolve(uri, policy=POLICY._replace(mode=Mode.OFFLINE))
 
-    def test_no_answer_passes_for_fresh_without_a_ttl(self, site: Site) -> None:
+    def test_no_answer_is_fresh_with_ttl_0(self, site: Site) -> None:
         policy = POLICY._replace(ttl=0.0)
         for letter in "abc":
             digest = f"sha256:{letter * 64}"
@@ -65,7 +65,7 @@ class TestClocks:
             run = site.resolve(policy=policy)
             assert [image.digest for image in run.resolution.images] == [digest]
 
-    def test_retention_ends_a_listing_too(self, site: Site) -> None:
+    def test_a_listing_past_retention_is_not_used(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         policy = POLICY._replace(ttl=1e6, max_age=1e6, retention=1000.0)
         assert site.resolve(policy=policy).cost == (1, 5)

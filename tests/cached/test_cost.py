@@ -1,4 +1,4 @@
-"""What each kind of run costs, counted at the server."""
+"""The requests of each kind of run, counted at the server."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ class TestCost:
         run = site.resolve("quay://kolla/*-0000*:latest?since=2000-01-01")
         assert (run.cost, len(run.resolution.images)) == ((0, 0), 10)
 
-    def test_what_was_just_pushed_is_asked_for_until_it_is_out_of_the_margin(
-        self, site: Site
-    ) -> None:
+    def test_a_recent_push_is_looked_up_again_until_the_margin_has_passed(self, site: Site) -> None:
         site.registry.push("kolla", "a", "latest")
         assert site.resolve().cost == (1, 1)
         assert site.resolve().cost == (0, 0)
@@ -78,7 +76,7 @@ class TestCost:
         site.wait(TTL)
         assert site.resolve().cost == (1, 0)
 
-    def test_one_by_its_full_name(self, site: Site) -> None:
+    def test_full_name_needs_one_request(self, site: Site) -> None:
         site.registry.push("kolla", "a", "latest")
         uri = "quay://kolla/a:latest"
         assert site.resolve(uri).cost == (0, 1)
@@ -86,17 +84,17 @@ class TestCost:
         site.wait(TTL)
         assert site.resolve(uri).cost == (0, 1)
 
-    def test_one_by_its_full_name_absent_by_the_stored_listing(self, site: Site) -> None:
+    def test_full_name_is_absent_by_the_stored_listing(self, site: Site) -> None:
         site.registry.create_repository("kolla", "empty")
         site.registry.push("kolla", "a", "latest")
         site.resolve()
         assert site.resolve("quay://kolla/empty:latest").cost == (0, 0)
-        # That a repository is not listed proves nothing: it may be newer than the listing.
+        # A missing row proves nothing: the repository may be newer than the listing.
         site.registry.push("kolla", "new", "latest")
         run = site.resolve("quay://kolla/new:latest")
         assert (run.cost, len(run.resolution.images)) == ((0, 1), 1)
 
-    def test_refresh_asks_everything_and_stores_it(self, site: Site) -> None:
+    def test_refresh_looks_up_and_stores_everything(self, site: Site) -> None:
         site.registry.populate("kolla", 20)
         site.resolve()
         assert site.resolve(policy=POLICY._replace(mode=Mode.REFRESH)).cost == (1, 20)
@@ -111,7 +109,7 @@ class TestCost:
         assert site.resolve(policy=policy).cost == (1, 20)
         assert site.resolve(policy=policy).cost == (1, 0)
 
-    def test_a_run_that_failed_half_way_has_stored_what_it_learned(self, site: Site) -> None:
+    def test_a_failed_run_has_stored_its_answers(self, site: Site) -> None:
         site.registry.populate("kolla", 50)
         broken = Fault(kind="status", status=500, match="repository-00049/", endpoint="tag")
         site.quay.configure(faults=[broken])

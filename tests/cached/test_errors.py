@@ -1,4 +1,4 @@
-"""What a cached client makes of a server that fails or refuses."""
+"""A cached client and a server that fails or refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.cached.conftest import MARGIN, MAX_AGE, POLICY, TTL, Site
 
 
 class TestErrors:
-    def test_stale_if_error_serves_and_says_so(self, site: Site) -> None:
+    def test_stale_if_error_marks_stale_answers(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         site.resolve()
         site.wait(TTL)
@@ -49,7 +49,7 @@ class TestErrors:
         assert sum(image.stale for image in run.resolution.images) == 150
 
     @pytest.mark.parametrize("status", [401, 403, 404])
-    def test_a_refused_listing_lets_nothing_stale_serve(self, site: Site, status: int) -> None:
+    def test_a_refused_listing_prevents_stale_answers(self, site: Site, status: int) -> None:
         site.registry.populate("kolla", 5)
         site.resolve()
         site.wait(TTL)
@@ -59,7 +59,7 @@ class TestErrors:
         with pytest.raises(NotStoredError):
             site.resolve(policy=POLICY._replace(mode=Mode.OFFLINE))
 
-    def test_without_a_date_nothing_is_stored(self, site: Site) -> None:
+    def test_answers_without_a_date_are_not_stored(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         site.quay.configure(date=False)
         assert site.resolve().cost == (1, 5)
@@ -82,7 +82,7 @@ class TestErrors:
         run = site.resolve(policy=POLICY._replace(stale_if_error=100.0), timeout=0.1)
         assert run.resolution.stats.stale == 5
 
-    def test_a_server_that_failed_to_list_is_not_asked_for_tags(self, site: Site) -> None:
+    def test_no_tags_are_requested_after_a_failed_listing(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         site.resolve()
         site.wait(TTL)
@@ -90,7 +90,7 @@ class TestErrors:
         run = site.resolve(policy=POLICY._replace(stale_if_error=100.0))
         assert (run.cost.tag, run.resolution.stats.stale) == (0, 5)
 
-    def test_what_a_listing_validates_is_stale_from_max_age_on(self, site: Site) -> None:
+    def test_a_validated_answer_is_stale_from_max_age_on(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         site.wait(MARGIN + 1)
         site.resolve()
@@ -102,7 +102,7 @@ class TestErrors:
         with pytest.raises(QuayAPIError):
             site.resolve(policy=POLICY._replace(stale_if_error=100.0))
 
-    def test_a_refresh_takes_nothing_stored_for_an_error_either(self, site: Site) -> None:
+    def test_a_refresh_ignores_stored_answers_after_an_error(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         site.resolve()
         policy = POLICY._replace(mode=Mode.REFRESH, stale_if_error=1e6)
@@ -113,7 +113,7 @@ class TestErrors:
                 site.resolve(policy=policy)
 
     @pytest.mark.parametrize("kind", ["invalid_json", "no_digest", "other_name"])
-    def test_a_malformed_answer_removes_what_is_stored(self, site: Site, kind: str) -> None:
+    def test_a_malformed_answer_removes_the_stored_answer(self, site: Site, kind: str) -> None:
         site.registry.push("kolla", "a", "latest")
         site.resolve()
         site.wait(TTL)
@@ -123,10 +123,10 @@ class TestErrors:
         with pytest.raises(NotStoredError):
             site.resolve(policy=POLICY._replace(mode=Mode.OFFLINE))
 
-    def test_a_refusal_within_the_second_of_the_answer_is_later(self, site: Site) -> None:
+    def test_a_refusal_in_the_same_second_as_the_answer_counts_as_later(self, site: Site) -> None:
         site.registry.push("kolla", "a", "latest")
         site.resolve("quay://kolla/a:latest")
-        # The time on the way to a refusal makes it look older than the answer before.
+        # Minus its duration, the refusal seems older than the answer before it.
         refusal = Fault(kind="status", status=403, endpoint="tag")
         site.quay.configure(latency=0.3, faults=[refusal])
         with pytest.raises(QuayAPIError):

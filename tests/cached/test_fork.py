@@ -32,7 +32,7 @@ print(os.waitstatus_to_exitcode(status))
 """
 
 
-def test_the_child_does_not_wait_for_a_thread_of_the_parent(tmp_path: Path) -> None:
+def test_a_child_does_not_wait_for_a_thread_of_its_parent(tmp_path: Path) -> None:
     for uri in ("quay://kolla/a:latest", "quay://kolla/*:latest"):
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path / "cache"), uri],

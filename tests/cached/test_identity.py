@@ -1,4 +1,4 @@
-"""What one token saw is for nobody else."""
+"""Answers obtained with one token are never served to another caller."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TestIdentity:
     def names(self, run: Run) -> list[str]:
         return [image.repository.removeprefix("kolla/") for image in run.resolution.images]
 
-    def test_each_sees_its_own(self, private: Site) -> None:
+    def test_each_identity_sees_its_own_repositories(self, private: Site) -> None:
         for _ in range(2):
             alice = private.resolve(token="alice-token-1234567890")
             assert self.names(alice) == ["public", "secret"]
@@ -48,11 +48,13 @@ class TestIdentity:
         token = "expired-token-1234567890"
         with pytest.raises(AuthenticationError):
             private.resolve(token=token)
-        # Quay answers as if nobody had asked, and does not say so.
+        # Quay silently answers as for an anonymous request.
         assert self.names(private.resolve("quay://kolla/public:latest", token=token)) == ["public"]
         assert list(DiskStore(private.directory).rows()) == []
 
-    def test_the_token_is_nowhere(self, private: Site, caplog: pytest.LogCaptureFixture) -> None:
+    def test_no_file_contains_the_token(
+        self, private: Site, caplog: pytest.LogCaptureFixture
+    ) -> None:
         caplog.set_level(logging.DEBUG)
         token = "alice-token-1234567890"
         with private.client(token) as client, private.cached(client) as cached:
@@ -63,14 +65,14 @@ class TestIdentity:
         assert files
         assert all(token.encode() not in path.read_bytes() for path in files)
 
-    def test_a_token_is_in_no_lookup(self, private: Site) -> None:
+    def test_no_lookup_contains_the_token(self, private: Site) -> None:
         with private.client("s3cr3t") as client:
             bound = client.bound(CancellableRun())
             target = Target(bound.identity, "kolla", "latest")
             lookup = Lookup(bound, target, "a", None, (), None)
         assert "s3cr3t" not in f"{target} {lookup} {lookup.client!r} {bound.identity}"
 
-    def test_a_namespace_that_a_token_finds_empty_voids_nothing(self, private: Site) -> None:
+    def test_an_empty_namespace_under_a_token_removes_nothing(self, private: Site) -> None:
         token = "alice-token-1234567890"
         private.resolve(token=token)
         private.wait(TTL)

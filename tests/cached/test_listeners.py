@@ -1,4 +1,4 @@
-"""Listeners that take long, and listeners that resolve."""
+"""Slow listeners, and listeners that resolve."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.cached.conftest import URI, Site
 from tests.conftest import HANG_GUARD
 
 
-def test_two_runs_whose_listeners_list_the_namespace_of_the_other(site: Site) -> None:
+def test_listeners_that_list_each_others_namespace_do_not_deadlock(site: Site) -> None:
     for namespace in ("kolla", "stackhpc"):
         site.registry.populate(namespace, 101)
     both_walk = threading.Barrier(2)
@@ -35,7 +35,7 @@ def test_two_runs_whose_listeners_list_the_namespace_of_the_other(site: Site) ->
         assert [run.result(HANG_GUARD) for run in runs] == [202, 202]
 
 
-def test_a_slow_listener_holds_up_no_other_run(site: Site) -> None:
+def test_a_slow_listener_delays_no_other_run(site: Site) -> None:
     site.registry.populate("kolla", 101)
     paused, go_on = threading.Event(), threading.Event()
 

@@ -1,9 +1,9 @@
-"""Random histories of a registry, and resolves in between: every answer within its bound.
+"""Random histories of a registry with resolves in between: every answer is within its bound.
 
-The registry model is asked in process, through the client's protocol, with clocks of the test's
-own; the cached client and the store are the real ones. Checked is the promise of
-`quaycache.freshness`: an absent answer and a digest are never wrong beyond ttl and margin, a
-present answer never beyond max_age, and what a listing shows to be gone is not served.
+The registry model is asked in process, through the client's protocol, with the test's own
+clocks; the cached client and the store are the real ones. The tests check the promise
+of `quaycache.freshness`: an absent answer and a digest are never wrong beyond ttl and margin, a
+present answer never beyond max_age, and an answer that a listing contradicts is not served.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ Truth = dict[tuple[str, str], State | None]
 
 @dataclass
 class Resolved:
-    """What one resolve said of each listed repository, and how."""
+    """The outcome of one resolve for each listed repository."""
 
     answers: dict[str, TagAnswer]
     refused: set[str]
@@ -154,7 +154,7 @@ class Histories(RuleBasedStateMachine):
         if hasattr(self, "opened"):
             self.opened.close()
 
-    # What the registry goes through
+    # Events in the registry
 
     @rule(
         event=st.sampled_from(EVENTS),
@@ -217,7 +217,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.unsteady)
     @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
     def local_clock_is_set_back_behind_all_entries(self, tag: str, name: str) -> None:
-        """They are stale, but for what a walk validates."""
+        """All entries become stale; only a walk can validate them."""
         self.ask_for_one_by_name(tag, name)
         self.ask(self.cached, tag)
         self.local_clock_is_set_back(1.0 + self.time - BEGIN + self.set_back)
@@ -232,7 +232,7 @@ class Histories(RuleBasedStateMachine):
         seconds=st.sampled_from([82_000.0, 90_000.0, 3e6]),
     )
     def an_answer_from_the_future_is_stored(self, name: str, tag: str, seconds: float) -> None:
-        """True at this moment, and with a time that no example gets to."""
+        """Store a correct answer with a time that no example reaches."""
         state = self.visible().get((name, tag))
         found = state and Tag(tag, *state)
         planted = StoredAnswer(found, self.time + seconds, self.local())
@@ -252,7 +252,7 @@ class Histories(RuleBasedStateMachine):
     def local_clock_is_set_during_a_resolve(
         self, tag: str, name: str, requests: int, seconds: float, event: str
     ) -> None:
-        """What is stored then must be as old as it is when the clock has caught up."""
+        """Answers stored then must have their true age once the clock has caught up."""
         self.something_happens("push", name, tag, 1, 0)
         self.time_passes(self.bound())
         set_before = self.client.requests + requests
@@ -289,7 +289,7 @@ class Histories(RuleBasedStateMachine):
         store = DiskStore(self.directory, retention=RETENTION)
         return CachedQuayClient(cast("QuayClient", self.client), store, self.policy)
 
-    # What is asked
+    # Resolves and lookups
 
     @rule(tag=st.sampled_from(TAGS), seconds=PAUSES)
     def time_passes_and_resolve(self, tag: str, seconds: float) -> None:
@@ -307,7 +307,7 @@ class Histories(RuleBasedStateMachine):
         seconds=st.sampled_from([0.3, 2.0, 30.0, 500.0, 2001.0]),
     )
     def resolve_while_rows_change(self, tag: str, event: str, name: str, seconds: float) -> None:
-        """Between two rows another run learns an answer, then the tag changes, then time passes."""
+        """Between two rows, another run receives an answer, the tag changes, and time passes."""
 
         def something_happens() -> None:
             self.ask_for_one_by_name(tag, name)
@@ -327,7 +327,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def resolve_while_the_newest_tag_on_the_last_page_is_deleted(self) -> None:
-        """The last page shows that what was learned during the walk is gone."""
+        """The last page contradicts an answer received during the walk."""
         for name in REPOSITORIES:
             self.something_happens("push", name, TAGS[1], 1, 0)
         last = max(REPOSITORIES, key=lambda name: self.find(name).id)
@@ -373,7 +373,7 @@ class Histories(RuleBasedStateMachine):
         self.client.on_the_way = None
 
     def go_on_in_a_forked_child(self) -> None:
-        """Which has the memory of its parent, but not the thread that writes."""
+        """The child has the memory of its parent, but not the thread that writes."""
         shared = self.cached._shared
         shared.store.flush()
         with shared.store._changed:
@@ -385,7 +385,7 @@ class Histories(RuleBasedStateMachine):
         shared.reset_after_fork()
 
     def refresh(self, tag: str) -> None:
-        """Ask everything: no answer is older than the run."""
+        """Refresh: no answer is older than the run."""
         policy = self.policy._replace(mode=Mode.REFRESH)
         run, began = Run(), self.time
         client = cast("BoundQuayClient", self.client)
@@ -401,7 +401,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
     def resolve_offline_with_since(self, tag: str, name: str) -> None:
-        """A wildcard finds what the full names find, whichever of listing and answer is older."""
+        """A wildcard finds what the full names find, even through an older listing."""
         self.time_passes_and_resolve(tag, self.bound())
         self.time_passes(2.0)
         since = int(self.time)
@@ -435,7 +435,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
     def resolve_after_a_repository_was_hidden(self, tag: str, name: str) -> None:
-        """What was stored about it is void, although a walk shows it again later."""
+        """Its stored answer is invalid, although a later walk lists it again."""
         self.time_passes_and_resolve(tag, 1.0)
         self.something_happens("hide", name, tag, 1, 0)
         self.time_passes_and_resolve(tag, self.policy.ttl)
@@ -443,7 +443,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(tag=st.sampled_from(TAGS))
     def resolve_after_a_walk_that_broke_off(self, tag: str) -> None:
-        """Of three repositories on two pages, the first page has been listed."""
+        """The walk lists the first of two pages, and then fails."""
         for name in REPOSITORIES:
             self.something_happens("push", name, tag, 1, 0)
         self.time_passes_and_resolve(tag, self.bound())
@@ -471,7 +471,7 @@ class Histories(RuleBasedStateMachine):
     def something_happens_after_it_was_asked_for_by_name(
         self, name: str, alone: bool, event: str, lifetimes: float
     ) -> None:
-        """An answer that is younger than the listing in the store, and wrong soon after."""
+        """The answer is newer than the stored listing, and outdated soon afterwards."""
         older, newest = TAGS
         self.something_happens("delete" if alone else "push", name, older, 1, 0)
         self.time_passes_and_resolve(older, 1.0)
@@ -484,7 +484,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(REPOSITORIES))
     def another_tag_than_the_newest_is_deleted(self, name: str) -> None:
-        """Which the listing does not show."""
+        """The listing does not show the deletion."""
         older = TAGS[0]
         for tag in TAGS:
             self.something_happens("push", name, tag, 1, 0)
@@ -495,7 +495,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES), life=st.integers(1, 300))
     def outlive_an_expiry_that_was_cleared(self, tag: str, name: str, life: int) -> None:
-        """An answer with an expiry that is no longer true, which no listing shows."""
+        """The stored answer has an outdated expiry, and no listing shows the change."""
         out_of_margin = self.policy.margin + SLACK
         self.something_happens("push with an expiry", name, tag, life + int(out_of_margin), 0)
         self.time_passes_and_resolve(tag, out_of_margin)
@@ -505,7 +505,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.client.replica_lag)
     @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
     def resolve_while_a_push_is_on_its_way_to_the_replica(self, tag: str, name: str) -> None:
-        """An answer that was outdated when it was given, and that a listing contradicts barely."""
+        """The answer was outdated when it was sent, and the listing is barely newer."""
         self.something_happens("push", name, tag, 0, 0)
         self.time_passes_and_resolve(tag, 1.5)
         self.time_passes_and_resolve(tag, self.bound())
@@ -514,21 +514,21 @@ class Histories(RuleBasedStateMachine):
     def resolve_twice(self, tag: str) -> None:
         self.ask(self.cached, tag)
         again = self.ask(self.cached, tag)
-        # Whatever was stored within ttl costs nothing; a clock set back makes it stale, and that
-        # nothing is listed is not stored.
+        # Answers stored within ttl cost nothing. A clock that is set back makes them stale, and an
+        # empty listing is not stored.
         if self.policy.ttl > SLACK and not self.set_back and not self.client.elapsed:
             fetched = [a for a in again.answers.values() if a.provenance is Provenance.FETCHED]
             walks = 0 if again.answers or again.refused else again.requests
             assert not fetched
             assert again.walked is (walks > 0)
-            # Whether the stored listing is outdated is looked into where it leads to a refusal.
+            # An outdated stored listing may lead to a refusal, which is checked there.
             assert again.refused or again.requests == walks
 
     @precondition(lambda self: not self.client.replica_lag and not self.client.elapsed)
     @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(REPOSITORIES))
     def resolve_through_an_empty_cache(self, tag: str, name: str) -> None:
-        for one in TAGS:
-            self.something_happens("delete", name, one, 1, 0)
+        for stored_tag in TAGS:
+            self.something_happens("delete", name, stored_tag, 1, 0)
         with tempfile.TemporaryDirectory() as directory:
             empty = CachedQuayClient(
                 cast("QuayClient", self.client),
@@ -556,7 +556,7 @@ class Histories(RuleBasedStateMachine):
         if hasattr(self, "history"):
             self.history.append((self.time, self.visible()))
 
-    # How it is judged
+    # Checks
 
     def ask(
         self,
@@ -589,7 +589,7 @@ class Histories(RuleBasedStateMachine):
                 if walked and answer.provenance is not Provenance.FETCHED:
                     self.check_against_listing(row.last_modified, answer, listed_at)
                 if between_rows is not None:
-                    # What another run has learned since this one began is as good as its own.
+                    # An answer received by another run since this one began is as good as its own.
                     lasted = self.time - began
                     self.check_answer(row.name, tag, answer, self.policy.max_age, lasted)
                     between_rows()
@@ -598,7 +598,7 @@ class Histories(RuleBasedStateMachine):
     def check_against_listing(
         self, last_modified: object, answer: TagAnswer, listed_at: float
     ) -> None:
-        """What the walk just showed to be gone, or touched since, is not served."""
+        """An answer that the walk contradicts is not served."""
         assert answer.checked_at is not None
         if last_modified is UNKNOWN or listed_at <= answer.checked_at + 1:
             return
@@ -617,12 +617,12 @@ class Histories(RuleBasedStateMachine):
                     self.check_forgotten(name, tag)
 
     def check_forgotten(self, name: str, tag: str) -> None:
-        """What the server no longer shows is not served to the next one who asks, either."""
+        """A repository that is no longer listed is not served to the next run either."""
         self.handed.pop((name, tag), None)
         assert self.poisoned or self.cached.bound(Run()).known_answer(NAMESPACE, name, tag) is None
 
     def check_refused(self, name: str) -> None:
-        """A listed repository is only a failure if the next listing shows it to be alive."""
+        """A refused repository is a failure only if the next listing shows an alive tag."""
         if self.walks_break_off:
             return
         record = self.find(name)
@@ -636,7 +636,7 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         assert answer.checked_at is not None
         if not self.unsteady and not self.poisoned:
-            # What is known does not fall behind, but for the fractions that an HTTP date lacks.
+            # Answers never become older, except by the fractions that an HTTP date lacks.
             assert answer.checked_at >= self.handed.get((name, tag), 0.0) - 1
             if answer.provenance is not Provenance.PROVEN:
                 # A row proves at its own page's time, and once stored, at that of the first page.
@@ -646,7 +646,7 @@ class Histories(RuleBasedStateMachine):
             return
         digest = answer.tag.manifest_digest
         lately = self.states(name, tag, self.bound() + lasted)
-        # Is it there with another digest all the time, then ours is wrong.
+        # If the tag had other digests all that time, the answer is wrong.
         assert None in lately or any(state and state.digest == digest for state in lately)
         limit = max_age + self.policy.margin + SLACK + self.set_back + lasted
         ever = self.states(name, tag, limit)
@@ -696,10 +696,10 @@ class Histories(RuleBasedStateMachine):
 
 
 class HistoriesOnRedis(Histories):
-    """The same on the other store, which each example finds empty.
+    """The same histories on Redis; each example starts with an empty server.
 
-    The server has a clock of its own, and other runners another local clock. None that is wrong or
-    set makes an answer younger: `set_back` stays 0.
+    The server has its own clock, and other runners have other local clocks. A wrong local clock
+    never makes an answer younger: `set_back` stays 0.
     """
 
     url: ClassVar[str]
@@ -723,7 +723,7 @@ class HistoriesOnRedis(Histories):
     )
 
     def local_clock_is_set_back_behind_all_entries(self) -> None:
-        """Void on a server: no local clock counts."""
+        """Do nothing: on a server, the local clock does not count."""
 
     def check_as_another_runner(self, tag: str) -> None:
         """Resolve on another machine, whose clock is wrong by another amount."""
@@ -740,7 +740,7 @@ class HistoriesOnRedis(Histories):
 
 @pytest.fixture
 def server_of_histories(shared_redis: RedisServer) -> None:
-    """The server that they are played on."""
+    """The server that the histories run on."""
     HistoriesOnRedis.url = shared_redis.url
 
 

@@ -1,4 +1,4 @@
-"""What a run's own listing shows, and what it asks for itself, wins over what is older."""
+"""A run's own listing and its own answers win over older ones."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_answer_that_another_process_stored_before_the_page_came(site: Site) 
 
 
 def test_a_tag_that_is_deleted_during_a_long_walk_ages(site: Site) -> None:
-    """The age of an answer goes on while the run lasts, by the server's clock."""
+    """An answer ages during the run, by the server's clock."""
     policy = POLICY._replace(ttl=5.0, margin=0.0, max_age=5.0)
     site.registry.populate("kolla", 100)
     site.registry.push("kolla", "z", "latest")

@@ -1,4 +1,4 @@
-"""Nothing is asked, and all that is known is told."""
+"""Offline mode sends no request, and serves every stored answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.cached.conftest import MAX_AGE, POLICY, Site
 class TestOffline:
     OFFLINE = POLICY._replace(mode=Mode.OFFLINE)
 
-    def test_everything_known(self, site: Site) -> None:
+    def test_offline_finds_every_stored_answer(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         online = site.resolve()
         site.wait(10 * MAX_AGE)
@@ -48,15 +48,15 @@ class TestOffline:
         with pytest.raises(NotStoredError, match="listing of kolla: not in the cache"):
             site.resolve(policy=self.OFFLINE)
 
-    def test_expired_tag_is_not_known(self, site: Site) -> None:
+    def test_an_expired_tag_is_missing(self, site: Site) -> None:
         site.registry.push("kolla", "a", "latest", lifetime=100.0)
         site.resolve()
         site.wait(101)
         with pytest.raises(NotStoredError):
             site.resolve(policy=self.OFFLINE)
 
-    def test_a_wildcard_finds_with_since_what_a_full_name_finds(self, site: Site) -> None:
-        """The stored answer is newer than the stored listing, which shows no start so late."""
+    def test_wildcard_and_full_name_agree_with_since(self, site: Site) -> None:
+        """The stored answer is newer than the stored listing, whose ``last_modified`` is older."""
         site.registry.push("kolla", "a", "latest")
         site.resolve("quay://kolla/*:other")
         site.wait(86_400)

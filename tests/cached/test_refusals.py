@@ -41,7 +41,7 @@ def bound(request: pytest.FixtureRequest, site: Site) -> Iterator[BoundClient]:
 
 
 class TestOneRun:
-    """Its own listing shows a repository, whose lookup is refused afterwards."""
+    """The run's own listing shows a repository, and the lookup is refused."""
 
     def look_up(self, bound: BoundClient, listed: Mapping[str, Listed], name: str) -> TagAnswer:
         return bound.tag_answer("kolla", name, "latest", listed=listed[name])
@@ -59,7 +59,9 @@ class TestOneRun:
             site.registry.push("kolla", name, "latest")
 
     @pytest.mark.parametrize("change", ["delete", "hide"])
-    def test_gone_is_not_a_failure(self, site: Site, bound: BoundClient, change: str) -> None:
+    def test_a_repository_that_is_no_longer_listed_is_not_a_failure(
+        self, site: Site, bound: BoundClient, change: str
+    ) -> None:
         listed = self.listing(bound)
         if change == "delete":
             site.registry.delete_repository("kolla", "b")
@@ -69,8 +71,10 @@ class TestOneRun:
         assert (answer.tag, answer.is_listed) == (None, False)
         assert site.cost() == (2, 1)
 
-    def test_without_any_tag_it_is_absent(self, site: Site, bound: BoundClient) -> None:
-        """A replica that lags may not know a repository whose tags are all gone already."""
+    def test_a_repository_that_is_listed_without_tags_is_absent(
+        self, site: Site, bound: BoundClient
+    ) -> None:
+        """A lagging replica may not know a repository whose tags have all been deleted already."""
         site.quay.configure(faults=[refusal(404, "/b/")])
         listed = self.listing(bound)
         site.registry.delete_tag("kolla", "b", "latest")
@@ -78,7 +82,9 @@ class TestOneRun:
         assert (answer.tag, answer.provenance) == (None, Provenance.PROVEN)
         assert site.cost() == (2, 1)
 
-    def test_still_listed_it_is_asked_once_more(self, site: Site, bound: BoundClient) -> None:
+    def test_a_repository_that_is_still_listed_is_looked_up_again(
+        self, site: Site, bound: BoundClient
+    ) -> None:
         listed = self.listing(bound)
         site.quay.configure(faults=[refusal(404, "/b/", times=1)])
         assert self.look_up(bound, listed, "b").tag is not None
@@ -88,7 +94,7 @@ class TestOneRun:
         ("status", "error"),
         [(401, AuthenticationError), (403, PermissionDeniedError), (404, NotFoundError)],
     )
-    def test_refused_again_it_is_a_failure(
+    def test_a_second_refusal_is_a_failure(
         self, site: Site, bound: BoundClient, status: int, error: type[QuayAPIError]
     ) -> None:
         listed = self.listing(bound)
@@ -97,9 +103,7 @@ class TestOneRun:
             self.look_up(bound, listed, "b")
         assert site.cost() == (2, 2)
 
-    def test_refusals_at_the_same_time_share_one_listing(
-        self, site: Site, bound: BoundClient
-    ) -> None:
+    def test_concurrent_refusals_share_one_listing(self, site: Site, bound: BoundClient) -> None:
         listed = self.listing(bound)
         for name in listed:
             site.registry.delete_repository("kolla", name)
@@ -110,7 +114,7 @@ class TestOneRun:
             assert [lookup.result(HANG_GUARD).tag for lookup in looked_up] == [None] * 8
         assert site.cost() == (2, 8)
 
-    def test_there_are_five_listings_at_most(self, site: Site, bound: BoundClient) -> None:
+    def test_a_run_requests_at_most_five_listings(self, site: Site, bound: BoundClient) -> None:
         listed = self.listing(bound)
         site.quay.configure(faults=[refusal(403, "/tag/")])
         for name in listed:
@@ -143,7 +147,7 @@ def test_a_namespace_that_was_emptied_is_listed_again_once(site: Site) -> None:
 
 
 class ReadOnlyStore(DiskStore):
-    """A store that takes nothing, like one that belongs to another user."""
+    """A store that cannot be written, like one that belongs to another user."""
 
     def put_newer(self, entries: Mapping[Key, Entry], *, max_checked_at: float) -> None:
         pass
@@ -155,7 +159,7 @@ class ReadOnlyStore(DiskStore):
         pass
 
 
-def test_a_cache_that_cannot_be_written_fails_no_run(site: Site) -> None:
+def test_a_read_only_cache_fails_no_run(site: Site) -> None:
     for name in ("a", "b", "c"):
         site.registry.push("kolla", name, "latest")
     site.resolve()

@@ -1,4 +1,4 @@
-"""What happens to a repository, and what the next run says."""
+"""Events in a repository, and the result of the next run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.cached.conftest import MARGIN, MAX_AGE, POLICY, TTL, URI, Site
 
 
 class TestRegistryEvents:
-    """What happens to a tag, and what the next run past ttl says."""
+    """Events of a tag, and the result of the next run after the ttl."""
 
     @pytest.fixture
     def warm(self, site: Site) -> Site:
@@ -89,7 +89,7 @@ class TestRegistryEvents:
         warm.registry.create_repository("kolla", "a")
         assert self.found(warm) == ["b"]
 
-    def test_404_on_a_listed_repository_is_its_failure_and_forgets_its_answer(
+    def test_404_on_a_listed_repository_is_a_failure_and_removes_its_answer(
         self, warm: Site
     ) -> None:
         warm.registry.push("kolla", "a", "latest")
@@ -101,7 +101,7 @@ class TestRegistryEvents:
         offline = warm.resolve(policy=POLICY._replace(mode=Mode.OFFLINE), keep_going=True)
         assert [failure.repository for failure in offline.resolution.failures] == ["kolla/a"]
 
-    def test_an_empty_listing_voids_nothing(self, warm: Site) -> None:
+    def test_an_empty_listing_removes_nothing(self, warm: Site) -> None:
         for name in ("a", "b"):
             warm.registry.set_public("kolla", name, False)
         assert self.found(warm) == []
@@ -111,7 +111,7 @@ class TestRegistryEvents:
         assert run.cost == (1, 0)
         assert len(run.resolution.images) == 2
 
-    def test_a_walk_that_breaks_off_voids_and_stores_nothing(self, site: Site) -> None:
+    def test_an_incomplete_walk_removes_and_stores_nothing(self, site: Site) -> None:
         site.registry.populate("kolla", 250)
         site.resolve()
         site.wait(TTL)
@@ -124,7 +124,7 @@ class TestRegistryEvents:
         assert run.cost == (3, 0)
         assert len(run.resolution.images) == 250
 
-    def test_an_unlisted_repository_is_void_without_an_earlier_listing(self, site: Site) -> None:
+    def test_an_unlisted_repository_is_removed_without_an_earlier_listing(self, site: Site) -> None:
         for name in ("a", "b"):
             site.registry.push("kolla", name, "latest")
         by_name = "quay://kolla/a:latest"
@@ -134,7 +134,7 @@ class TestRegistryEvents:
         with pytest.raises(AuthenticationError):
             site.resolve(by_name)
 
-    def test_a_refresh_voids_too(self, warm: Site) -> None:
+    def test_a_refresh_removes_unlisted_repositories(self, warm: Site) -> None:
         warm.registry.set_public("kolla", "a", False)
         assert self.found(warm, POLICY._replace(mode=Mode.REFRESH)) == ["b"]
         offline = POLICY._replace(mode=Mode.OFFLINE)
@@ -142,7 +142,7 @@ class TestRegistryEvents:
             warm.resolve("quay://kolla/a:latest", policy=offline)
 
     @pytest.mark.parametrize("uris", [[URI], ["quay://kolla/a:latest", URI]])
-    def test_404_on_a_listed_repository_is_asked_again(self, site: Site, uris: list[str]) -> None:
+    def test_404_on_a_listed_repository_is_retried(self, site: Site, uris: list[str]) -> None:
         site.registry.push("kolla", "a", "latest")
         missing = Fault(kind="status", status=404, times=1, endpoint="tag")
         site.quay.configure(faults=[missing])
@@ -150,7 +150,7 @@ class TestRegistryEvents:
         assert [image.repository for image in run.resolution.images] == ["kolla/a"]
         assert run.cost.tag == 2
 
-    def test_a_full_name_is_answered_by_a_newer_listing(self, site: Site) -> None:
+    def test_a_newer_listing_answers_a_full_name(self, site: Site) -> None:
         site.registry.push("kolla", "a", "latest")
         by_name = "quay://kolla/a:latest"
         assert len(site.resolve(by_name).resolution.images) == 1
@@ -177,7 +177,7 @@ class TestRegistryEvents:
         site.registry.set_public("kolla", "b", False)
         run = site.resolve()
         assert [image.repository for image in run.resolution.images] == ["kolla/c"]
-        # A refusal that comes later than the listing has the namespace listed once more.
+        # After a refusal that is later than the listing, the namespace is listed again.
         assert run.cost.tag == 3
         assert run.cost.listing in (1, 2)
         assert site.resolve().cost == (0, 0)
@@ -191,7 +191,7 @@ class TestRegistryEvents:
             site.resolve()
 
 
-def test_the_log_says_why_an_answer_is_requested(
+def test_the_log_states_why_an_answer_is_requested(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "quaycache")

@@ -1,4 +1,4 @@
-"""Caches and policies that do not go together."""
+"""Invalid combinations of caches and policies."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tests.cached.conftest import POLICY, URI, Site
 
 
 class TestSettings:
-    def test_two_caches_are_one_too_many(self, site: Site) -> None:
+    def test_a_second_cache_is_refused(self, site: Site) -> None:
         refused = pytest.raises(SettingsError, match="cache of its own")
         with site.client() as client, site.cached(client) as cached, refused:
             resolve([URI], client=cached, cache_dir=site.directory)
 
-    def test_a_policy_for_no_cache(self) -> None:
+    def test_a_policy_without_a_cache_is_refused(self) -> None:
         with pytest.raises(SettingsError, match="policy"):
             resolve([URI], policy=POLICY)
 
     @pytest.mark.parametrize("wrong", [{"ttl": "5m"}, {"ttl": -1}, {"mode": "offline"}])
-    def test_a_policy_of_wrong_values(self, wrong: dict[str, Any]) -> None:
+    def test_a_policy_with_invalid_values_is_refused(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(SettingsError):
             Policy(**wrong)
 
-    def test_a_cache_without_a_name(self) -> None:
+    def test_an_empty_cache_name_is_refused(self) -> None:
         with pytest.raises(SettingsError, match="empty"):
             DiskStore("")

@@ -1,4 +1,4 @@
-"""Threads and processes that ask the same."""
+"""Threads and processes that make the same lookups."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.conftest import HANG_GUARD, command_environment
 
 
 class TestTogether:
-    def test_threads_that_ask_the_same_share_the_requests(self, site: Site) -> None:
+    def test_identical_concurrent_lookups_share_requests(self, site: Site) -> None:
         site.registry.populate("kolla", 150)
         site.quay.configure(latency=0.02)
         begin = threading.Barrier(8)
@@ -54,7 +54,7 @@ class TestTogether:
         assert found == [150] * 8
         assert site.cost() == (2, 150)
 
-    def test_stores_of_their_own_on_one_directory_share_the_work(self, site: Site) -> None:
+    def test_clients_with_separate_stores_on_one_directory_share_the_work(self, site: Site) -> None:
         n = 400
         site.registry.populate("kolla", n)
         site.quay.configure(latency=0.02)
@@ -69,7 +69,7 @@ class TestTogether:
             assert list(threads.map(run, (one, other))) == [n, n]
         assert n <= site.cost().tag < 2 * n
 
-    def test_a_leader_that_fails_lets_the_others_ask(self, site: Site) -> None:
+    def test_a_waiting_thread_asks_if_the_leader_fails(self, site: Site) -> None:
         site.registry.push("kolla", "a", "latest")
         site.quay.configure(latency=0.05, faults=[Fault(kind="status", status=403, times=1)])
         begin = threading.Barrier(4)
@@ -105,7 +105,7 @@ class TestTogether:
             resolve([URI], client=cached)
             assert site.cost() == (2, 20)
 
-    def test_face_of_the_plain_client(self, site: Site) -> None:
+    def test_methods_of_the_plain_client(self, site: Site) -> None:
         digest = site.registry.push("kolla", "a", "latest", lifetime=1000.0)
         with (
             site.client() as client,
@@ -121,13 +121,13 @@ class TestTogether:
                 assert cached.list_repositories("kolla", 4e9) == []
             known = cached.known_answer("kolla", "a", "latest")
             assert known is not None
-            # A reader that pauses holds nobody up.
+            # A reader that pauses delays no other reader.
             pages = cached.list_pages("kolla")
             next(pages)
             assert len(resolve([URI], client=cached).images) == 1
         assert site.cost() == (1, 2)
 
-    def test_threads_that_list_names_at_the_same_time_share_one_walk(self, site: Site) -> None:
+    def test_concurrent_lists_of_names_share_one_walk(self, site: Site) -> None:
         site.registry.populate("kolla", 250)
         site.quay.configure(latency=0.05)
         begin = threading.Barrier(8)
@@ -144,7 +144,7 @@ class TestTogether:
             assert list(threads.map(run, range(8))) == [250] * 8
         assert site.cost() == (3, 0)
 
-    def test_a_listener_may_ask_too(self, site: Site) -> None:
+    def test_a_listener_may_resolve(self, site: Site) -> None:
         site.registry.populate("kolla", 5)
         found: list[int] = []
         with site.client() as client, site.cached(client) as cached:
@@ -182,9 +182,7 @@ class TestTogether:
             assert len(next(other).repositories) == 50
         assert site.cost().listing == 3
 
-    def test_a_listing_that_another_run_has_just_stored_is_not_walked_again(
-        self, site: Site
-    ) -> None:
+    def test_a_listing_just_stored_by_another_run_is_not_requested(self, site: Site) -> None:
         site.registry.populate("kolla", 250)
         others: Iterator[Callable[[], object]] = iter([site.resolve])
 
@@ -237,13 +235,13 @@ def test_two_processes_that_start_cold_share_the_work(
 class TestSingleFlight:
     START = Started(1, 0.0)
 
-    def test_a_thread_that_waits_gets_the_result(self) -> None:
+    def test_a_waiter_gets_the_result(self) -> None:
         with self.in_progress() as (flight, finish, waiting):
             finish(lambda: 1)
             assert waiting.result(HANG_GUARD) == (1, True)
             assert flight.do("key", lambda: 2, Run(), self.START, always) == (2, False)
 
-    def test_a_thread_that_waits_gets_a_copy_of_the_error(self) -> None:
+    def test_a_waiter_gets_a_copy_of_the_error(self) -> None:
         error = PermissionDeniedError("no")
         with self.in_progress() as (_, finish, waiting):
             finish(raising(error))
@@ -251,14 +249,14 @@ class TestSingleFlight:
         assert isinstance(got, PermissionDeniedError)
         assert got is not error
 
-    def test_the_cancellation_of_its_own_run_wakes_a_thread_that_waits(self) -> None:
+    def test_cancelling_its_own_run_wakes_a_waiter(self) -> None:
         run = Run()
         with self.in_progress(run) as (_, finish, waiting):
             run.cancel()
             assert isinstance(waiting.exception(HANG_GUARD), Cancelled)
             finish(lambda: 1)
 
-    def test_a_thread_that_waits_does_the_work_if_the_leader_is_cancelled(self) -> None:
+    def test_a_waiter_does_the_work_if_the_leader_is_cancelled(self) -> None:
         with self.in_progress() as (_, finish, waiting):
             finish(raising(Cancelled("cancelled")))
             assert waiting.result(HANG_GUARD) == (2, False)
@@ -266,7 +264,7 @@ class TestSingleFlight:
     def test_work_that_began_too_early_is_not_joined(self) -> None:
         with self.in_progress() as (flight, finish, waiting):
             assert flight.do("key", lambda: 3, Run(), self.START, never) == (3, False)
-            # Its end does not take the place of the work that began before.
+            # The end of later work does not remove the earlier call.
             finish(lambda: 1)
             assert waiting.result(HANG_GUARD) == (1, True)
 
@@ -284,7 +282,7 @@ class TestSingleFlight:
     ) -> Iterator[
         tuple[SingleFlight[int], Callable[[Callable[[], int]], None], Future[tuple[int, bool]]]
     ]:
-        """Work that one thread does and another waits for."""
+        """Run work in one thread while another waits for it."""
         flight: SingleFlight[int] = SingleFlight()
         begun, finished = threading.Event(), threading.Event()
         outcome: list[Callable[[], int]] = []

@@ -1,4 +1,4 @@
-"""The time of a walk that takes a while: on the registry model, where a page may take minutes."""
+"""The time of a long walk, on the registry model, where a page may take minutes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Clock:
 
 
 class SometimesWithoutADate(ModelClient):
-    """A client of a server that forgets to say the time on one page."""
+    """A client of a server that sends one page without a Date."""
 
     dateless = 0
 
@@ -51,7 +51,7 @@ class SometimesWithoutADate(ModelClient):
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> SometimesWithoutADate:
-    """Of a registry with three pages, each of which takes fifty seconds."""
+    """A client of a registry with three pages, each of which takes fifty seconds."""
     monkeypatch.setattr(answers, "PAGE_SIZE", 2)
     clock = Clock()
     registry = Registry(clock=clock)
@@ -65,7 +65,7 @@ def walk(client: ModelClient, directory: Path) -> list[ListingPage]:
         return list(cached.bound(Run()).list_pages("kolla"))
 
 
-def test_each_page_has_its_own_time_and_the_stored_listing_that_of_the_first(
+def test_each_page_has_its_own_time_and_the_stored_listing_has_the_first(
     client: SometimesWithoutADate, tmp_path: Path
 ) -> None:
     pages = walk(client, tmp_path)

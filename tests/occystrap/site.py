@@ -44,9 +44,9 @@ class Site:
     """The quay.io that commands in these tests see.
 
     Attributes:
-        quay: the server of its API.
-        environment: the environment that makes a command use it.
-        directory: the working directory of commands.
+        quay: The server of its API.
+        environment: The environment that makes a command use it.
+        directory: The working directory of commands.
     """
 
     quay: EmbeddedQuay

@@ -1,4 +1,4 @@
-"""A proxy on loopback, as the environment of a job names one."""
+"""A proxy on loopback, like one that a job's environment names."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 
 class ConnectProxy:
-    """A proxy that knows CONNECT and remembers for whom.
+    """A proxy that supports CONNECT, and records the targets.
 
     Args:
-        refuses: answers everything with 407.
-        routes: where to connect instead, by the host and port that is asked for.
+        refuses: Whether to answer every request with 407.
+        routes: The address to connect to instead, by the requested host and port.
     """
 
     def __init__(self, refuses: bool = False, routes: Mapping[str, str] | None = None) -> None:

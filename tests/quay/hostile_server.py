@@ -26,7 +26,7 @@ class Served:
         self.stream = stream
 
     def answer(self, more: bytes = b"") -> None:
-        """What Quay says of a tag that is not there, and more in one piece with it."""
+        """Answer that the tag is absent, and send more bytes in the same write."""
         self.connection.send_headers(self.stream, [(":status", "200")])
         self.connection.send_data(self.stream, TAG, end_stream=True)
         self.tls.sendall(self.connection.data_to_send() + more)
@@ -37,10 +37,10 @@ class Served:
 
 
 class HostileServer:
-    """Serves each connection in a thread of its own, until the client ends it.
+    """A server that runs each connection in its own thread, until the client ends it.
 
     Args:
-        serve: called with each request, and its number among all.
+        serve: Called with each request and its number, counted over all connections.
     """
 
     def __init__(self, serve: Callable[[Served, int], None]) -> None:
@@ -57,7 +57,7 @@ class HostileServer:
         self._threads[0].start()
 
     def close(self) -> None:
-        """Accept no more, and wait for the connections' ends: the client is to be closed before."""
+        """Accept no more, and wait until the connections end; close the client first."""
         self._closed = True
         socket.create_connection(self._listener.getsockname()).close()
         for thread in self._threads:
@@ -75,7 +75,7 @@ class HostileServer:
             self._threads[-1].start()
 
     def _talk(self, plain: socket.socket) -> None:
-        # The client may have had enough at any moment, and the system then not always say so.
+        # The client may close the connection at any moment, and the system may report it late.
         plain.settimeout(10)
         with (
             contextlib.suppress(OSError),

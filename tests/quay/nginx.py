@@ -1,4 +1,4 @@
-"""A real front end: nginx before the embedded Quay, with the limits that Quay's own has."""
+"""A real front end: nginx in front of the embedded Quay, with the limits of Quay's own."""
 
 from __future__ import annotations
 
@@ -75,19 +75,21 @@ def nginx_before(
     host: str = "127.0.0.1",
     locations: str = "",
 ) -> Iterator[Nginx]:
-    """nginx on loopback while the body runs.
+    """Run nginx on loopback while the body runs.
 
     Args:
-        directory: for its configuration and files.
-        http2: whether it speaks HTTP/2 at all.
-        limits: ``limit_req`` directives; the zone ``address`` has `address_rate` requests a second.
-        host: of its certificate.
-        locations: more of them beside ``/api/``.
+        quay: The server behind it.
+        directory: A directory for its configuration and files.
+        http2: Whether it speaks HTTP/2.
+        limits: ``limit_req`` directives, which may use the zone ``address``.
+        address_rate: The requests a second that the zone ``address`` allows.
+        host: The host that its certificate names.
+        locations: Further locations beside ``/api/``.
     """
     found = programs.find("nginx")
     if found is None:
         raise FileNotFoundError("nginx is not installed")
-    # What ends connections here is nginx; the server behind it keeps them.
+    # Only nginx ends connections; the server behind it keeps them open.
     quay.configure(close_http1=False, connection_requests=None, idle_timeout=None)
     authority = trustme.CA()
     certificate = authority.issue_cert(host)

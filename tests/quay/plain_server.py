@@ -6,16 +6,16 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
-# Seconds for which a request waits for more than four to be under way.
+# Seconds for which a request waits for more than four to be in progress.
 _PATIENCE = 0.2
 _NO_TAG = b'{"tags": [], "page": 1, "has_additional": false}'
 
 
 class PlainServer:
-    """Answers each request about a tag: it is not there.
+    """A server that answers each request for a tag with its absence.
 
     Attributes:
-        peak: how many requests have been under way at once.
+        peak: The highest number of requests in progress at once.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class PlainServer:
         self._thread.join()
 
     def _begin(self) -> None:
-        """Wait for a while whether more requests come than may."""
+        """Wait for a while, so that too many concurrent requests would be counted."""
         with self._changed:
             self._under_way += 1
             self.peak = max(self.peak, self._under_way)

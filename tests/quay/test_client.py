@@ -1,4 +1,4 @@
-"""`QuayClient` against the embedded Quay: every endpoint, every trap."""
+"""`QuayClient` against the embedded Quay: every endpoint and every quirk."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class TestListing:
     ) -> None:
         embedded_quay.registry.populate("kolla", 250)
         embedded_quay.configure(repeat_first_page=True)
-        with pytest.raises(MalformedResponseError, match="listing of kolla: page 2 shows no"):
+        with pytest.raises(MalformedResponseError, match="listing of kolla: page 2 only repeats"):
             names(client)
         assert embedded_quay.counters().listing == 2
 
@@ -122,7 +122,7 @@ class TestListing:
             names(make_client("expired-token"))
         assert "expired-token" not in str(caught.value)
 
-    def test_token_and_nothing_listed_may_be_either(
+    def test_an_empty_listing_under_a_token_is_an_authentication_error(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.registry.add_user("ann", "good-token", namespaces=["kolla"])
@@ -131,7 +131,7 @@ class TestListing:
         ):
             names(make_client("good-token"), "misspelt")
 
-    def test_names_like_the_api_itself(
+    def test_names_that_look_like_api_paths(
         self, embedded_quay: EmbeddedQuay, client: QuayClient
     ) -> None:
         for name in ("tag", "a/tag/b", "deep/name", "with.dots_and-dashes"):
@@ -152,7 +152,9 @@ class TestTag:
         assert answer.checked_at is not None
         assert abs(answer.checked_at - embedded_quay.registry.now()) < 60
 
-    def test_absent_in_every_way(self, embedded_quay: EmbeddedQuay, client: QuayClient) -> None:
+    def test_every_kind_of_absent_tag(
+        self, embedded_quay: EmbeddedQuay, client: QuayClient
+    ) -> None:
         registry = embedded_quay.registry
         registry.push("kolla", "a", "deleted")
         registry.delete_tag("kolla", "a", "deleted")
@@ -162,7 +164,9 @@ class TestTag:
         for tag in ("deleted", "expired", "v1", "never"):
             assert client.tag_answer("kolla", "a", tag).tag is None, tag
 
-    def test_no_date_no_time(self, embedded_quay: EmbeddedQuay, client: QuayClient) -> None:
+    def test_an_answer_without_a_date_has_no_time(
+        self, embedded_quay: EmbeddedQuay, client: QuayClient
+    ) -> None:
         embedded_quay.registry.push("kolla", "a", "v1")
         embedded_quay.configure(date=False)
         assert client.tag_answer("kolla", "a", "v1").checked_at is None
@@ -217,7 +221,7 @@ class TestTag:
             ("k", "a", ""),
         ],
     )
-    def test_what_no_server_should_be_asked(
+    def test_invalid_names_are_refused_before_a_request(
         self,
         embedded_quay: EmbeddedQuay,
         client: QuayClient,
@@ -315,7 +319,7 @@ class TestErrors:
         with pytest.raises(MalformedResponseError, match="more than 16 MiB"):
             client.tag_answer("kolla", "a", "v1")
 
-    def test_no_server(self) -> None:
+    def test_an_unreachable_server_is_an_error(self) -> None:
         with (
             QuayClient(api_url="https://127.0.0.1:1", retries=1) as client,
             pytest.raises(TransportError, match=r"cannot connect to 127\.0\.0\.1:1") as caught,
@@ -330,7 +334,7 @@ class TestErrors:
         ):
             names(client)
 
-    def test_a_token_is_in_no_text(
+    def test_no_text_contains_the_token(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("DEBUG")
@@ -363,7 +367,7 @@ class TestOccystrapNames:
 
 
 class TestConnections:
-    def test_one_request_in_flight_on_each(
+    def test_each_connection_has_one_request_in_flight(
         self, embedded_quay: EmbeddedQuay, client: QuayClient
     ) -> None:
         embedded_quay.registry.push("kolla", "a", "v1")
@@ -384,7 +388,7 @@ class TestConnections:
         assert counters.peak_in_flight == 8
         assert counters.connections == 8
 
-    def test_sequential_requests_share_one(
+    def test_sequential_requests_share_a_connection(
         self, embedded_quay: EmbeddedQuay, client: QuayClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 300)
@@ -393,7 +397,7 @@ class TestConnections:
             client.tag_answer("kolla", "repository-00001", "latest")
         assert embedded_quay.counters().connections == 1
 
-    def test_all_but_the_first_resume_its_tls_session(
+    def test_later_connections_resume_the_first_tls_session(
         self, embedded_quay: EmbeddedQuay, client: QuayClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 100)
@@ -402,7 +406,7 @@ class TestConnections:
         counters = embedded_quay.counters()
         assert counters.resumed == counters.connections - 1 > 0
 
-    def test_a_server_that_cannot_resume_is_not_asked_again(
+    def test_resumption_is_not_tried_again_after_a_refusal(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         class Refused(ssl.SSLContext):
@@ -430,7 +434,7 @@ class TestConnections:
         resolve(["quay://kolla/*:latest"], client=client, max_workers=8)
         assert context.tries == tries
 
-    def test_http1_when_the_server_has_no_other(
+    def test_http1_if_the_server_lacks_http2(
         self, embedded_quay: EmbeddedQuay, client: QuayClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 3, name="r{}")
@@ -477,13 +481,13 @@ class TestConnections:
         *({"rate_limit": number} for number in (0.0, 1e-11, float("nan"), float("inf"), "3")),
     ],
 )
-def test_numbers_that_cannot_be_used(wrong: dict[str, Any]) -> None:
+def test_unusable_numbers_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         QuayClient(**wrong)
 
 
 @pytest.mark.parametrize("wide", [{"retries": 10**300}, {"timeout": 1e300}, {"rate_limit": 1e300}])
-def test_numbers_that_are_only_large(
+def test_large_numbers_are_accepted(
     embedded_quay: EmbeddedQuay, make_client: MakeClient, wide: dict[str, Any]
 ) -> None:
     embedded_quay.registry.push("kolla", "a", "v1")

@@ -43,7 +43,7 @@ def test_proxy_is_used(
     assert quay.counters().peak_streams == 1
 
 
-def test_no_proxy_is_left_alone(
+def test_no_proxy_is_honoured(
     quay: EmbeddedQuay, proxy: ConnectProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
@@ -71,7 +71,9 @@ def test_no_more_than_four_over_plain_http_at_once() -> None:
     assert server.peak == 4
 
 
-def test_proxy_that_refuses(quay: EmbeddedQuay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_refuses_is_an_error(
+    quay: EmbeddedQuay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     proxy = ConnectProxy(refuses=True)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//user:s3cr3t@"))
     with pytest.raises(TransportError, match="the proxy refused") as caught:
@@ -81,7 +83,7 @@ def test_proxy_that_refuses(quay: EmbeddedQuay, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("value", ["ftp://u:s3cr3t@proxy:1", "socks5://u:s3cr3t@proxy:1"])
-def test_proxy_that_cannot_be_used(
+def test_an_unusable_proxy_is_refused(
     quay: EmbeddedQuay, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", value)
@@ -90,7 +92,7 @@ def test_proxy_that_cannot_be_used(
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_plain_http_on_loopback_goes_by_http1(quay: EmbeddedQuay) -> None:
+def test_plain_http_on_loopback_uses_http1(quay: EmbeddedQuay) -> None:
     with (
         QuayClient(api_url=quay.url.replace("https", "http"), retries=0) as client,
         pytest.raises(TransportError),

@@ -1,4 +1,4 @@
-"""The client before a real nginx, with Quay's limits."""
+"""The client against a real nginx, with Quay's limits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MakeFrontEnd = Callable[..., QuayClient]
 
 @pytest.fixture
 def behind(embedded_quay: EmbeddedQuay, tmp_path: Path) -> Iterator[MakeFrontEnd]:
-    """Makes a client that talks to the embedded Quay through nginx."""
+    """A function that makes a client of the embedded Quay behind nginx."""
     programs.required("nginx")
     with ExitStack() as stack:
 

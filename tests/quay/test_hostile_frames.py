@@ -1,4 +1,4 @@
-"""What a server can do with frames: it costs a request, never more than its time, never memory."""
+"""Hostile frames: they may fail a request, but never exceed its time or a bound of memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Attack = Callable[[Callable[[Served, int], None]], tuple[HostileServer, QuayClie
 
 @pytest.fixture
 def attacked() -> Iterator[Attack]:
-    """Makes a hostile server and a client of it."""
+    """A function that makes a hostile server and a client of it."""
     made: list[tuple[HostileServer, QuayClient]] = []
 
     def make(serve: Callable[[Served, int], None]) -> tuple[HostileServer, QuayClient]:
@@ -44,7 +44,7 @@ def test_pings_without_end_on_an_idle_connection(attacked: Attack) -> None:
     flooded = threading.Event()
 
     def serve(served: Served, number: int) -> None:
-        # As many as the client has room for; only then may it ask again.
+        # As many as fit into the client's buffer, before its next request.
         served.answer(PING * 2000 if number == 1 else b"")
         flooded.set()
         if number == 1:
@@ -72,7 +72,7 @@ def nothing(served: Served, _: int) -> None:
 
 
 @pytest.mark.parametrize("serve", [pings, early_hints, nothing], ids=lambda serve: serve.__name__)
-def test_anything_but_an_answer_has_the_time_of_a_request(
+def test_a_stream_of_other_frames_ends_with_the_deadline(
     attacked: Attack, serve: Callable[[Served, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quaycache.quay.transport.connection.REQUEST_TIMEOUT", 2.0)
@@ -87,7 +87,7 @@ def continuations(served: Served, _: int) -> None:
 
 
 def header_bomb(served: Served, _: int) -> None:
-    # A value of 4,000 bytes goes into the table, and each byte after it names that once more.
+    # A value of 4,000 bytes goes into the table, and each byte after it refers to that value.
     value = b"x" * 4000
     field = b"\x40\x01a\x7f" + bytes([(len(value) - 127) % 128 | 128, (len(value) - 127) // 128])
     block = b"\x88" + field + value + b"\xbe" * 12_000
@@ -138,7 +138,7 @@ def test_an_invalid_answer_is_one_error(
     assert str(caught.value).isprintable()
 
 
-def test_a_connection_that_takes_no_more_streams_is_left(attacked: Attack) -> None:
+def test_a_connection_that_takes_no_more_streams_is_replaced(attacked: Attack) -> None:
     def serve(served: Served, _: int) -> None:
         served.connection.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 0})
         served.answer()

@@ -36,7 +36,7 @@ class Bucket:
 
 @dataclass
 class Simulation:
-    """Workers that share a pacer, in a time of their own."""
+    """Workers that share a pacer, in simulated time."""
 
     requests: int
     workers: int
@@ -48,7 +48,7 @@ class Simulation:
     sent: list[float] = field(default_factory=list)
 
     def run(self) -> float:
-        """Seconds until every request has succeeded."""
+        """Return the seconds until every request has succeeded."""
         pacer = Pacer(self.rate_limit, clock=lambda: self.now, jitter=lambda: 1.1)
         todo = self.requests
         order = iter(range(10**9))
@@ -122,7 +122,7 @@ def test_no_burst_after_a_pause() -> None:
     assert min(gaps) > 0.005, "they leave one by one, at the pace"
 
 
-def test_limits_by_connection_are_left_alone_while_nothing_is_refused() -> None:
+def test_the_pacer_does_not_slow_down_without_a_refusal() -> None:
     simulation = Simulation(500, 16, [Bucket(50, 100) for _ in range(16)], 0.1)
     assert simulation.run() == pytest.approx(32 * 0.1)
     assert simulation.refused == 0
@@ -136,7 +136,7 @@ def test_rate_limit_spaces_requests() -> None:
     assert max(gaps) == pytest.approx(0.05)
 
 
-def test_rate_limit_is_a_ceiling_for_the_climb() -> None:
+def test_rate_limit_bounds_the_climb() -> None:
     simulation = Simulation(400, 8, [Bucket(1000, 0)], 0.01, rate_limit=20)
     simulation.run()
     assert simulation.now == pytest.approx(400 / 20, rel=0.05)
@@ -161,7 +161,7 @@ def pause_after(pacer: Pacer, clock: Clock, retry_after: float | None) -> float:
     return pacer.reserve().at - clock.now
 
 
-def test_retry_after_is_taken_between_our_own_pause_and_a_maximum(clock: Clock) -> None:
+def test_retry_after_is_bounded_by_the_own_pause_and_a_maximum(clock: Clock) -> None:
     for wanted, pause in [(2.0, 2.0), (0.0, 0.25), (1e9, MAX_PAUSE)]:
         pacer = Pacer(clock=clock, jitter=lambda: 1.0)
         assert pause_after(pacer, clock, wanted) == pytest.approx(pause)
@@ -189,7 +189,7 @@ def test_own_pauses_double_until_something_succeeds(clock: Clock) -> None:
     assert pause_after(pacer, clock, None) == pytest.approx(0.25)
 
 
-def test_refusals_without_a_success_between_do_not_halve_again(clock: Clock) -> None:
+def test_refusals_without_a_success_in_between_halve_once(clock: Clock) -> None:
     pacer = Pacer(clock=clock, jitter=lambda: 1.0)
     for _ in range(5):
         pause = pause_after(pacer, clock, None)
@@ -200,7 +200,7 @@ def test_refusals_without_a_success_between_do_not_halve_again(clock: Clock) -> 
 
 
 def burst(pacer: Pacer, clock: Clock, requests: int, rate: float) -> float:
-    """Send requests evenly, or later if the pacer says so; return the time of the last."""
+    """Send requests evenly, or later if the pacer demands it; return the time of the last."""
     for _ in range(requests):
         clock.now = max(clock.now + 1 / rate, pacer.reserve().at)
     return clock.now
@@ -218,7 +218,7 @@ def test_the_first_rate_is_half_of_what_was_sent_lately(clock: Clock, idle: floa
 
 
 @pytest.mark.parametrize("idle", [10.0, 3600.0])
-def test_a_rate_that_has_climbed_out_of_reach_is_measured_again(clock: Clock, idle: float) -> None:
+def test_an_unreachably_high_rate_is_measured_again(clock: Clock, idle: float) -> None:
     pacer = Pacer(clock=clock, jitter=lambda: 1.0)
     pacer.refused(burst(pacer, clock, 300, rate=640), None)
     clock.now += 1
@@ -263,7 +263,7 @@ def test_refused_seconds_begin_with_the_first_refusal_since_the_last_success(
     assert pacer.refused_seconds() == 0
 
 
-def test_patience_ends_while_a_pause_is_under_way_and_one_request_may_try_after_it(
+def test_patience_ends_during_a_pause_and_one_request_may_try_afterwards(
     clock: Clock,
 ) -> None:
     pacer = Pacer(patience=1.0, clock=clock, jitter=lambda: 1.0)
@@ -279,7 +279,7 @@ def test_patience_ends_while_a_pause_is_under_way_and_one_request_may_try_after_
     assert pacer.acquire(cancelled) == clock.now
 
 
-def test_patience_is_whole_again_after_a_time_without_requests(clock: Clock) -> None:
+def test_patience_is_restored_after_a_time_without_requests(clock: Clock) -> None:
     pacer = Pacer(patience=1.0, clock=clock, jitter=lambda: 1.0)
     for _ in range(10):
         pause = pause_after(pacer, clock, None)
@@ -330,7 +330,7 @@ def test_slots_of_a_cancelled_run_end_with_their_time_and_with_the_next_refusal(
     assert pacer.reserve().at > clock.now + 0.25
 
 
-def test_waiting_ends_with_the_run() -> None:
+def test_cancellation_ends_the_wait() -> None:
     pacer = Pacer(0.001)
     cancelled = threading.Event()
     pacer.acquire(cancelled)

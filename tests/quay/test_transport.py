@@ -1,4 +1,4 @@
-"""The pool where no server can show it: threads that meet at one moment."""
+"""The pool when threads meet at one moment, which no server can provoke."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HANG = 60.0
 
 
 class Connection:
-    """Answers when it is told to; the thread that cuts it waits until it is told to go on."""
+    """A connection that answers, and lets a thread that aborts it continue, when told to."""
 
     is_exhausted = False
 
@@ -60,7 +60,7 @@ class Connection:
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
-    """The connections that a pool makes."""
+    """The connections that the pool makes."""
     made: list[Connection] = []
 
     def new(_: Transport) -> Connection:
@@ -79,7 +79,7 @@ def transport(connections: list[Connection]) -> Iterator[Transport]:  # noqa: AR
 
 
 class Request(threading.Thread):
-    """One request in a thread of its own."""
+    """One request in its own thread."""
 
     def __init__(self, transport: Transport) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ def test_a_deadline_does_not_cut_the_next_request_on_the_connection(
     assert isinstance(second.result, Response)
 
 
-def test_a_transport_that_is_closed_with_a_request_under_way_does_not_spin(
+def test_closing_a_transport_during_a_request_does_not_spin(
     transport: Transport, connections: list[Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0

@@ -1,4 +1,4 @@
-"""The whole stack against a server at its worst: every answer right or one clear error, in time."""
+"""The whole stack against a server at its worst: correct answers or one clear error, in time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TestStorm:
         assert counters.peak_streams == 1
         assert resolution.stats.usage.requests >= 20_200
 
-    def test_connections_end_all_the_time(
+    def test_connections_that_end_all_the_time(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("quaycache.quay.retrying._FIRST_WAIT", 1000.0)
@@ -80,7 +80,7 @@ class TestStorm:
         assert len(resolution.images) == 1100
         assert (resolution.stats.usage.retries, embedded_quay.counters().requests) == (0, 1111)
 
-    def test_idle_connections_that_were_closed_cost_nothing(
+    def test_closed_idle_connections_cost_no_request(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 20)
@@ -119,7 +119,7 @@ class TestLimits:
         assert len(resolution.images) == 5
         assert resolution.stats.usage.rate_limited == 3
 
-    def test_retry_after_of_nothing_still_pauses(
+    def test_retry_after_0_still_pauses(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.configure(retry_after="0", faults=[Fault(kind="status", status=429)])
@@ -127,7 +127,7 @@ class TestLimits:
             make_client(timeout=1.5).tag_answer("kolla", "a", "latest")
         assert embedded_quay.counters().tag <= 5
 
-    def test_all_of_a_run_that_keeps_going_are_given_up_when_the_patience_ends(
+    def test_keep_going_gives_up_all_requests_when_the_patience_ends(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 100)
@@ -171,7 +171,7 @@ class TestLimits:
             resolve([QUERY], client=make_client(timeout=1))
         assert embedded_quay.counters().requests <= 5
 
-    def test_what_it_does_is_logged(
+    def test_pauses_are_logged(
         self,
         embedded_quay: EmbeddedQuay,
         make_client: MakeClient,
@@ -196,7 +196,7 @@ class TestRetries:
             answer = make_client(retries=1).tag_answer("kolla", "a", "latest")
             assert answer.tag is not None, kind
 
-    def test_error_says_how_often_and_why_each_time(
+    def test_an_error_states_how_often_and_why_each_attempt_failed(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.configure(
@@ -211,7 +211,7 @@ class TestRetries:
         message = str(caught.value)
         assert message.startswith("kolla/a:latest: gave up after 4 tries: HTTP 500")
         assert "; HTTP 502; the connection to 127.0.0.1:" in message
-        # A drop shows as an end of file or as a reset: two that differ are named one by one.
+        # A drop appears as an end of file or as a reset; different reasons are listed separately.
         assert message.endswith("(2 times)") != (message.count(" broke: ") == 2)
 
     def test_403_is_not_retried(self, embedded_quay: EmbeddedQuay, make_client: MakeClient) -> None:
@@ -259,7 +259,7 @@ class TestHostileAnswers:
             resolve([QUERY], client=make_client(retries=0))
         assert str(caught.value).isprintable()
 
-    def test_request_has_a_deadline_of_its_own(
+    def test_each_request_has_its_own_deadline(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("quaycache.quay.transport.connection.REQUEST_TIMEOUT", 1.0)
@@ -269,7 +269,7 @@ class TestHostileAnswers:
             with pytest.raises(TransportError, match=r"no complete answer from .* within 1 s"):
                 make_client(retries=0).tag_answer("kolla", "a", "latest")
 
-    def test_slow_but_steady_is_fine(
+    def test_a_slow_but_steady_answer_is_accepted(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.registry.push("kolla", "a", "latest")
@@ -282,7 +282,7 @@ class TestCancellation:
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 50)
-        # The first sixteen hang; the next fails for good.
+        # The first sixteen requests hang; the next fails permanently.
         embedded_quay.configure(
             faults=[
                 Fault(kind="hang", endpoint="tag", times=16),
@@ -337,7 +337,7 @@ class TestCancellation:
         thread.join()
         assert len(caught.value.partial.images) >= 90
 
-    def test_a_handshake_that_hangs_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_hanging_handshake_is_cancelled(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("quaycache.quay.transport.http2.CONNECT_TIMEOUT", 600.0)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             url = f"https://127.0.0.1:{listener.getsockname()[1]}"
@@ -358,7 +358,7 @@ class TestCancellation:
                 asking.join(60)
                 assert not asking.is_alive()
 
-    def test_other_run_of_the_same_client_goes_on(
+    def test_another_run_of_the_same_client_continues(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 40)

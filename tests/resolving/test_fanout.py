@@ -1,4 +1,4 @@
-"""The fan-out's books: repositories that are listed twice, identities, dates, broken clients."""
+"""The fan-out: repositories that are listed twice, identities, dates, broken clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def present(digit: int) -> TagAnswer:
 
 
 class ScriptedClient:
-    """Lists one repository as often as there are rows; its first lookup can be held up."""
+    """A client that lists one repository once for each row, and can delay its first lookup."""
 
     registry = "quay.io"
     identity = "anon"
@@ -89,7 +89,7 @@ class ScriptedClient:
 
 
 def run(client: object, *uris: str) -> tuple[list[str], Counter[str]]:
-    """The digests' first digits, and how often each repository was reported as checked."""
+    """Return the digests' first digits, and how often each repository was reported."""
     checked: Counter[str] = Counter()
 
     def listen(event: Event) -> None:
@@ -107,7 +107,7 @@ class TestListedTwice:
         assert run(ScriptedClient(WANTED, WANTED)) == (["2"], Counter({"kolla/a": 1}))
 
     def test_a_late_answer_to_the_first_lookup_is_dropped(self) -> None:
-        """Also where the repository was not wanted in between."""
+        """This also holds if no query selected the repository in between."""
         client = ScriptedClient(WANTED, NOT_WANTED, WANTED, first_is_late=True)
         assert run(client, SINCE) == (["3"], Counter({"kolla/a": 1}))
 
@@ -119,7 +119,7 @@ class TestListedTwice:
 
 class TestBrokenClient:
     @pytest.mark.parametrize("claimed", [None, 7])
-    def test_a_claim_that_breaks_the_protocol_defers_nothing(
+    def test_an_invalid_claim_defers_nothing(
         self, embedded_quay: EmbeddedQuay, client: QuayClient, claimed: object
     ) -> None:
         embedded_quay.registry.populate("kolla", 5, tag="v1")
@@ -158,7 +158,7 @@ class TestBrokenClient:
 class TestIdentities:
     TOKEN = "alice-token-1234567890"
 
-    def test_a_token_that_is_named_twice_asks_once(
+    def test_a_token_given_twice_costs_no_further_request(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 10, tag="v1")

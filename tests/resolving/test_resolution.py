@@ -16,7 +16,7 @@ FETCHED, FRESH, STALE = Provenance.FETCHED, Provenance.FRESH, Provenance.STALE
 
 
 def lookup(identity: str, answer: TagAnswer, since: int | None = None) -> Lookup:
-    """What one identity was told about the same tag."""
+    """Return the lookup of the same tag by one identity."""
     query = Query("kolla", "*", "v1", since)
     target = Target(identity, "kolla", "v1")
     return Lookup(cast("BoundClient", None), target, "a", None, (query,), answer)
@@ -42,7 +42,7 @@ def resolution_of(*lookups: Lookup) -> Resolution:
         (answer("1", 10.0, FRESH), answer("2", 20.0, FRESH), "2"),
         # Without a time, the answer was requested just now.
         (answer("1", 10.0, FRESH), answer("2", None), "2"),
-        # A stale answer never wins over one that is not, whatever its time.
+        # A stale answer never wins over any other, whatever its time.
         (answer("1", 20.0, STALE), answer("2", 10.0, FRESH), "2"),
         # Both see the same tag: the newer answer says that it is gone.
         (answer("1", 10.0, FRESH), answer(None, 20.0), None),
@@ -51,7 +51,7 @@ def resolution_of(*lookups: Lookup) -> Resolution:
         (answer(None, 20.0)._replace(is_listed=False), answer("2", 10.0), "2"),
     ],
 )
-def test_of_two_identities_the_newer_answer_counts(
+def test_the_newer_answer_of_two_identities_counts(
     one: TagAnswer, other: TagAnswer, expected: str | None
 ) -> None:
     for lookups in (

@@ -1,4 +1,4 @@
-"""`resolve` against the embedded Quay: what it answers, what it costs, how it fails."""
+"""`resolve` against the embedded Quay: its answers, requests and failures."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class TestAnswers:
         resolution = resolve(["quay://kolla/*:v1"], client=client, max_workers=4)
         assert found(resolution) == ["kolla/a:v1", "kolla/a/b:v1", "kolla/b:v1", "kolla/c:v1"]
 
-    def test_500_with_16_workers_every_answer_right(
+    def test_500_repositories_with_16_workers_are_answered_correctly(
         self, embedded_quay: EmbeddedQuay, client: QuayClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 500, every=3)
@@ -115,7 +115,7 @@ class TestAnswers:
         query = Query("kolla", "nova-*", "v1", since)
         resolution = resolve([query], client=client)
         assert found(resolution) == ["kolla/nova-api:v1"]
-        # nova-old is older by the listing alone; nova-retagged has to be asked.
+        # The listing alone shows that nova-old is too old; nova-retagged must be looked up.
         assert resolution.stats.matched == 2
         assert_account_is_right(resolution, embedded_quay)
 
@@ -142,7 +142,7 @@ class TestAnswers:
         assert embedded_quay.counters().tag == 1
         assert_account_is_right(resolution, embedded_quay)
 
-    def test_recreated_during_the_walk_the_last_wins(
+    def test_the_last_row_of_a_recreated_repository_counts(
         self, embedded_quay: EmbeddedQuay, client: QuayClient
     ) -> None:
         registry = embedded_quay.registry
@@ -178,7 +178,7 @@ class TestCost:
         assert embedded_quay.counters().requests == 1
         assert_account_is_right(resolution, embedded_quay)
 
-    def test_uris_of_a_namespace_share_its_listing_and_its_questions(
+    def test_uris_of_a_namespace_share_its_listing_and_lookups(
         self, embedded_quay: EmbeddedQuay, client: QuayClient
     ) -> None:
         for name in ("nova-api", "nova-compute", "glance"):
@@ -197,7 +197,7 @@ class TestCost:
         assert (counters.listing, counters.tag) == (1, 3)
         assert_account_is_right(resolution, embedded_quay)
 
-    def test_tokens_have_listings_of_their_own(
+    def test_each_token_has_its_own_listing(
         self, embedded_quay: EmbeddedQuay, client: QuayClient
     ) -> None:
         registry = embedded_quay.registry
@@ -224,21 +224,21 @@ class TestCost:
         thread.start()
         while embedded_quay.counters().tag < 100:
             assert thread.is_alive()
-        assert embedded_quay.counters().listing == 2, "the second page hangs meanwhile"
-        # Drops the hanging connection; asked again, the namespace shows nothing more.
+        assert embedded_quay.counters().listing == 2, "the second page still hangs"
+        # This drops the hanging connection; the repeated request finds no further repository.
         embedded_quay.reset()
         thread.join(HANG_GUARD)
         assert len(resolutions[0].images) == 100
 
 
 class TestFailure:
-    def test_first_failure_ends_it_and_carries_what_was_found(
+    def test_the_first_failure_ends_the_run_and_carries_the_partial_result(
         self,
         embedded_quay: EmbeddedQuay,
         make_client: MakeClient,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        # One after another as they are listed, not in an order by chance.
+        # In the order of the listing instead of a random one.
         monkeypatch.setattr("random.randrange", lambda _: 0)
         embedded_quay.registry.populate("kolla", 20, name="r{:02d}")
         embedded_quay.configure(faults=[Fault(kind="status", status=500, match="/r07/")])
@@ -289,7 +289,7 @@ class TestFailure:
             resolve(["quay://kolla/nova-api:v1"], client=client)
         assert caught.value.repository == "kolla/nova-api"
 
-    def test_worker_failure_wakes_a_listing_that_hangs(
+    def test_a_worker_failure_wakes_a_hanging_listing(
         self, embedded_quay: EmbeddedQuay, make_client: MakeClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 101)
@@ -303,7 +303,7 @@ class TestFailure:
             resolve(["quay://kolla/*:latest"], client=make_client())
         assert caught.value.partial is not None
 
-    def test_interrupt_carries_what_was_found(
+    def test_an_interrupt_carries_the_partial_result(
         self, embedded_quay: EmbeddedQuay, client: QuayClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 30)
@@ -316,7 +316,7 @@ class TestFailure:
             resolve(["quay://kolla/*:latest"], client=client, on_event=interrupt)
         assert len(caught.value.partial.images) >= 1
 
-    def test_bug_in_a_listener_ends_it(
+    def test_a_bug_in_a_listener_ends_the_run(
         self, embedded_quay: EmbeddedQuay, client: QuayClient
     ) -> None:
         embedded_quay.registry.populate("kolla", 3)
@@ -339,7 +339,7 @@ class TestFailure:
         embedded_quay.configure(faults=[])
         assert len(resolve(["quay://kolla/*:latest"], client=client).images) == 30
 
-    def test_no_worker(self) -> None:
+    def test_zero_workers_are_refused(self) -> None:
         with pytest.raises(SettingsError, match="max_workers"):
             resolve(["quay://kolla"], max_workers=0)
 
@@ -378,7 +378,7 @@ class TestTelling:
             "5 of 11 repositories carry the tag",
         ]
 
-    def test_anonymous_and_empty_is_one_warning_and_success(
+    def test_an_empty_anonymous_listing_is_one_warning_and_success(
         self,
         embedded_quay: EmbeddedQuay,
         client: QuayClient,

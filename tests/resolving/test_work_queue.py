@@ -1,4 +1,4 @@
-"""The queue of pending lookups, with a client that knows what other runs have claimed."""
+"""The queue of pending lookups, with a client that reports claims of other runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = [f"r{number:02}" for number in range(40)]
 
 
 class Client:
-    """Says of some repositories, so many times, that others have claimed them."""
+    """A client that reports some repositories as claimed elsewhere, a number of times."""
 
     def __init__(self, *others: str, times: int = 3) -> None:
         self.others = dict.fromkeys(others, times)
@@ -62,7 +62,7 @@ def test_each_lookup_comes_once_and_in_random_order() -> None:
 
 
 @pytest.mark.parametrize(("workers", "size"), [(1, 1), (4, 4), (64, 16)])
-def test_no_more_are_claimed_than_are_asked_right_after(workers: int, size: int) -> None:
+def test_no_more_lookups_are_claimed_than_are_made_next(workers: int, size: int) -> None:
     client = Client()
     queue_of(client, Run(), workers).get()
     assert [len(look) for look in client.looks] == [size]
@@ -73,7 +73,7 @@ def test_a_repository_that_was_listed_twice_comes_twice() -> None:
     assert sorted(queue.get().repository for _ in range(4)) == ["r01", "r01", "r01", "r02"]
 
 
-def test_what_other_runs_have_claimed_comes_last() -> None:
+def test_lookups_claimed_by_other_runs_come_last() -> None:
     client = Client("r03", "r07")
     queue = queue_of(client, Run())
     order = [queue.get().repository for _ in NAMES]

@@ -19,7 +19,7 @@ HANG = 60.0
 
 @pytest.fixture(autouse=True)
 def others() -> Iterator[set[threading.Thread]]:
-    """Threads that are not this test's; none of its own is left when it ends."""
+    """Threads from before the test; the test may leave no other thread behind."""
     before = set(threading.enumerate())
     yield before
     for thread in set(threading.enumerate()) - before:
@@ -43,7 +43,7 @@ def join_starter(others: set[threading.Thread]) -> None:
             thread.join(HANG)
 
 
-def test_all_start_while_the_body_waits_and_then_work_at_once(
+def test_all_threads_start_while_the_body_waits_and_then_work_at_once(
     others: set[threading.Thread],
 ) -> None:
     workers = Workers(8)
@@ -59,7 +59,7 @@ def test_all_start_while_the_body_waits_and_then_work_at_once(
     assert started(others) == []
 
 
-def test_none_starts_if_the_body_begins_soon(
+def test_no_thread_starts_if_the_body_begins_soon(
     others: set[threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quaycache.resolving.workers._PRESTART_DELAY", HANG)
@@ -71,7 +71,7 @@ def test_none_starts_if_the_body_begins_soon(
     workers.shutdown()
 
 
-def test_a_body_that_fails_lets_go_of_all(
+def test_a_failing_body_releases_all_threads(
     others: set[threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quaycache.resolving.workers._PRESTART_DELAY", 0.0)
@@ -89,7 +89,7 @@ def test_a_body_that_fails_lets_go_of_all(
     assert started(others) == []
 
 
-def test_what_works_already_is_not_kept_from_it(
+def test_prestart_does_not_block_a_working_thread(
     others: set[threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quaycache.resolving.workers._PRESTART_DELAY", 0.0)
@@ -104,7 +104,7 @@ def test_what_works_already_is_not_kept_from_it(
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_nothing_starts_once_it_is_cancelled(
+def test_no_thread_starts_after_cancellation(
     others: set[threading.Thread], monkeypatch: pytest.MonkeyPatch, used: bool
 ) -> None:
     monkeypatch.setattr("quaycache.resolving.workers._PRESTART_DELAY", 0.0)
@@ -118,7 +118,7 @@ def test_nothing_starts_once_it_is_cancelled(
         workers.submit(lambda: None)
 
 
-def test_a_system_with_few_threads_does_with_those(
+def test_a_system_with_few_threads_uses_those(
     others: set[threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quaycache.resolving.workers._PRESTART_DELAY", 0.0)
@@ -142,7 +142,7 @@ def test_a_system_with_few_threads_does_with_those(
     workers.shutdown()
 
 
-def test_a_system_without_room_for_one_thread_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_that_cannot_start_a_thread_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -156,7 +156,7 @@ def test_a_system_without_room_for_one_thread_is_an_error(monkeypatch: pytest.Mo
     workers.shutdown()
 
 
-def test_a_run_starts_them_before_the_first_page_has_come(
+def test_a_run_starts_its_threads_before_the_first_page_arrives(
     others: set[threading.Thread],
     embedded_quay: EmbeddedQuay,
     client: QuayClient,
@@ -174,7 +174,7 @@ def test_a_run_starts_them_before_the_first_page_has_come(
     assert len(resolution.images) == 3
 
 
-def test_a_run_that_knows_all_starts_none(
+def test_a_run_without_lookups_starts_no_thread(
     embedded_quay: EmbeddedQuay,
     client: QuayClient,
     tmp_path: Any,

@@ -18,7 +18,7 @@ class Place(NamedTuple):
     """A location that any number of stores share.
 
     Attributes:
-        words: a directory and a URL, one of them empty, as arguments of a process.
+        words: A directory and a URL, one of them empty, as arguments of a process.
     """
 
     words: tuple[str, str]

@@ -329,7 +329,7 @@ class LocalClock:
     """The local clock as `RedisStore` sees it. A test may set it; the monotonic clock is real.
 
     Attributes:
-        offset: by how many seconds it is ahead of the server's clock.
+        offset: By how many seconds it is ahead of the server's clock.
     """
 
     def __init__(self) -> None:
@@ -599,9 +599,9 @@ def fake_server(
     """Run a server that answers every command alike.
 
     Args:
-        answer: the bytes that it sends.
-        pause: the seconds between two bytes; 0 means that it sends them at once.
-        credentials: the user and password in the URL. Without, it answers the first commands
+        answer: The bytes that it sends.
+        pause: The seconds between two bytes; 0 means that it sends them at once.
+        credentials: The user and password in the URL. Without, it answers the first commands
             properly, up to the first script.
     """
     listener = socket.create_server(("127.0.0.1", 0))

@@ -41,8 +41,8 @@ class RawHttp2:
     """One connection, with all frames that it has received.
 
     Args:
-        quay: the server.
-        window: the flow control window of each stream, in bytes.
+        quay: The server.
+        window: The flow control window of each stream, in bytes.
     """
 
     def __init__(self, quay: EmbeddedQuay, *, window: int = 2**20) -> None:
