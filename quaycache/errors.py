@@ -130,7 +130,7 @@ class PermissionDeniedError(QuayAPIError):
 
 
 class NotFoundError(QuayAPIError):
-    """Status 404: no such repository, or a replica that does not know it yet."""
+    """Status 404: the repository does not exist, or a replica does not know it yet."""
 
 
 class RateLimitedError(QuayAPIError):

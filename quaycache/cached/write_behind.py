@@ -136,7 +136,7 @@ class WriteBehind:
             self.flush()
 
     def _wait_until_due(self) -> bool:
-        """Wait for the next batch; return False when there will be none."""
+        """Wait for the next batch; return False after `close`."""
         with self._changed:
             while not self._closed:
                 if not self._pending:

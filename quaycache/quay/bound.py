@@ -100,7 +100,7 @@ class BoundQuayClient:
         Raises:
             AuthenticationError: If the token was ignored, or may have been: the namespace is empty.
             MalformedResponseError: If the response is malformed, or the listing repeats itself.
-            QuayAPIError: If there is no answer.
+            QuayAPIError: If the server sends no usable answer.
         """
         from urllib.parse import quote  # not cheap; a fresh run lists nothing
 
@@ -201,7 +201,7 @@ class BoundQuayClient:
             AuthenticationError: If the repository is missing or private; that never means that
                 the tag is absent.
             PermissionDeniedError, NotFoundError: Likewise.
-            QuayAPIError: If there is no answer.
+            QuayAPIError: If the server sends no usable answer.
         """
         fields, checked_at = self.tag_fields(namespace, repository, tag, listed)
         found = None if fields is None else parse_tag(fields)

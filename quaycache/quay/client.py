@@ -113,7 +113,7 @@ class QuayClient:
         Raises:
             AuthenticationError: If the token was ignored, or may have been: the namespace is empty.
             MalformedResponseError: If a response is malformed, or pagination repeats itself.
-            QuayAPIError: If there is no answer.
+            QuayAPIError: If the server sends no usable answer.
         """
         check_names(namespace)
         return self.bound(self._run).list_pages(namespace)
@@ -135,7 +135,7 @@ class QuayClient:
             AuthenticationError: If the repository is missing or private; that never means that
                 the tag is absent.
             PermissionDeniedError, NotFoundError: Likewise.
-            QuayAPIError: If there is no answer.
+            QuayAPIError: If the server sends no usable answer.
         """
         check_names(namespace, repository, tag)
         return self.bound(self._run).tag_answer(namespace, repository, tag, listed=listed)

@@ -24,7 +24,8 @@ class ListingPayload(NamedTuple):
         repositories: The rows of the page.
         next_page: The opaque token of the next page; None on the last page.
         authenticated: Whether the server treated the request as authenticated; None if the page is
-            empty and does not show it. Quay sends ``is_starred`` only in authenticated responses.
+            empty, which leaves it unknown. Quay sends ``is_starred`` only in authenticated
+            responses.
     """
 
     repositories: tuple[Repository, ...]

@@ -126,8 +126,8 @@ class RetryingTransport:
                 repository yet.
 
         Raises:
-            QuayAPIError: If there is no such answer; the message says how often the request was
-                tried, and why each attempt failed.
+            QuayAPIError: If every attempt fails; the message states the number of attempts, and why
+                each one failed.
             Cancelled: If the run is cancelled.
         """
         policy = _RetryPolicy(self._retries, self._pacer, retry_not_found)

@@ -152,7 +152,7 @@ class HttpxConnection:
     def _require_http2(self) -> None:
         tls = self._stream.get_extra_info("ssl_object")
         if tls.selected_alpn_protocol() != "h2":
-            # httpcore does not know it yet, and would not close it.
+            # httpcore does not have the stream yet, and would not close it.
             self._stream.close()
             raise NotHttp2Error
 

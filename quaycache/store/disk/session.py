@@ -59,7 +59,7 @@ class Session:
             self._writer = self._open_writer()
         try:
             if self._expiry.is_due:
-                # This comes first because it makes room.
+                # Expired entries are dropped first, because that frees space.
                 self._writer.apply(lambda: self._expiry.plan(self.reader))
             self._expiry.count(self._writer.apply(lambda: plan(self.reader)))
         except BaseException:
