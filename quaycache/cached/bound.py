@@ -231,8 +231,8 @@ class BoundCachedClient:
         stored = cache.entries.get(key.repository) or self._shared.store.load_answer(key)
         until = refused_at(error, stored)
         if until is not None:
-            cache.discard((key.repository,), until)
             self._shared.store.remove_if_not_newer({key: until})
+            cache.discard((key.repository,), until)
 
     def _stored(self, namespace: str, repository: str, tag: str) -> StoredAnswer | None:
         """Return one stored answer, from memory if the answers for its tag have been loaded."""

@@ -29,19 +29,27 @@ class TagCache:
         self._tag = tag
         self._lock = threading.Lock()
         self._learned: dict[str, tuple[int, TagAnswer]] = {}
+        self._discards = 0
 
     def refresh(self) -> None:
         """Load the store's answers, also other processes'; newer entries in memory are kept."""
-        loaded = self._store.load_answers(self._scope, self._tag)
-        with self._lock:
-            before, self.entries = self.entries, loaded
-            self._merge_newer(before)
+        while True:
+            discards = self._discards
+            loaded = self._store.load_answers(self._scope, self._tag)
+            with self._lock:
+                # What was discarded since may have been loaded before.
+                if discards == self._discards:
+                    before, self.entries = self.entries, loaded
+                    self._merge_newer(before)
+                    return
 
     def claim(self, repositories: Collection[str], seconds: float) -> Collection[str]:
         """Claim repositories, and merge their stored answers; return those claimed elsewhere."""
+        discards = self._discards
         claimed = self._store.claim(self._scope, self._tag, repositories, seconds=seconds)
         with self._lock:
-            self._merge_newer(claimed.answers)
+            if discards == self._discards:
+                self._merge_newer(claimed.answers)
         return claimed.claimed_elsewhere
 
     def record(
@@ -74,8 +82,12 @@ class TagCache:
         self.discard(unlisted, until)
 
     def discard(self, repositories: Collection[str], until: float) -> None:
-        """Drop the answers of repositories, if checked at *until* or before."""
+        """Drop the answers of repositories, if checked at *until* or before.
+
+        The store has dropped them already, or a `refresh` would bring them back.
+        """
         with self._lock:
+            self._discards += 1
             for repository in repositories:
                 entry = self.entries.get(repository)
                 if entry is not None and entry.checked_at <= until:

@@ -7,9 +7,10 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ from quaycache.events import Event, PageListed
 from quaycache.model import Provenance, StoredAnswer, StoredListing, TagAnswer
 from quaycache.names import ANONYMOUS
 from quaycache.run import Run
-from quaycache.store.keys import Scope
+from quaycache.store.keys import AnswerKey, Scope
+from quaycache.store.protocol import Claimed
 from quaycache.testing import EmbeddedQuay, Fault
 from tests.cached.conftest import POLICY, TTL, URI, Site
 from tests.conftest import HANG_GUARD, command_environment
@@ -342,6 +344,45 @@ def test_answers_are_recorded_while_unlisted_ones_are_discarded(tmp_path: Path) 
     finally:
         sys.setswitchinterval(interval)
     assert len(cache.entries) == 4000
+
+
+@pytest.mark.parametrize("load", ["load_answers", "claim"])
+def test_an_answer_that_is_discarded_while_it_is_loaded_stays_away(
+    tmp_path: Path, load: str
+) -> None:
+    scope = Scope("https://quay.io/api/v1", ANONYMOUS, "kolla")
+    key = AnswerKey(scope, "v1", "a")
+    until = [time.time()]
+
+    class Slow(DiskStore):
+        def load_answers(self, scope: Scope, tag: str) -> dict[str, StoredAnswer]:
+            loaded = super().load_answers(scope, tag)
+            self.discard("load_answers")
+            return loaded
+
+        def claim(
+            self, scope: Scope, tag: str, repositories: Collection[str], *, seconds: float
+        ) -> Claimed:
+            claimed = super().claim(scope, tag, repositories, seconds=seconds)
+            self.discard("claim")
+            return claimed
+
+        def discard(self, during: str) -> None:
+            if during == load and until:
+                checked_at = until.pop()
+                store.remove_if_not_newer({key: checked_at})
+                cache.discard(("a",), checked_at)
+
+    with closing(WriteBehind(Slow(tmp_path), 0.0)) as store:
+        cache = TagCache(store, scope, "v1")
+        store.add(key, StoredAnswer(None, until[0], until[0]))
+        store.flush()
+        if load == "claim":
+            cache.claim(["a"], 1.0)
+        else:
+            cache.refresh()
+    assert not until
+    assert not cache.entries
 
 
 def record(cache: TagCache, worker: int) -> None:
