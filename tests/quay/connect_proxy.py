@@ -56,6 +56,11 @@ class ConnectProxy:
 
     def close(self) -> None:
         socket.create_connection(self._listener.getsockname()).close()
+        self._threads[0].join(30)
+        # One side may keep its half of a connection open for as long as it likes.
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(30)
         for one in (*self._sockets, self._listener):
