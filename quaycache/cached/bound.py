@@ -102,14 +102,28 @@ class BoundCachedClient:
     def tag_answer(
         self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
     ) -> TagAnswer:
+        """Return the answer as `look_up` does; a refused listed repository is listed again.
+
+        Raises:
+            NotStoredError: If the run is offline, and the answer is not stored.
+            QuayAPIError: As `QuayClient.tag_answer`.
+        """
+
+        def ask() -> TagAnswer:
+            return self.look_up(namespace, repository, tag, listed=listed)
+
+        return ask() if listed is None else self._relisting.decide(namespace, repository, ask)
+
+    def look_up(
+        self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
+    ) -> TagAnswer:
         """Return the answer; send a request unless another run has just received it.
 
         Raises:
             NotStoredError: If the run is offline, and the answer is not stored.
             QuayAPIError: As `QuayClient.tag_answer`.
         """
-        by_name = listed is None
-        cache = self._tag_cache(namespace, tag, load=not by_name)
+        cache = self._tag_cache(namespace, tag, load=listed is not None)
         row = listed or self._listings.stored(namespace, repository)
         if self._policy.mode is Mode.OFFLINE:
             stored = self._stored(namespace, repository, tag)
@@ -118,11 +132,9 @@ class BoundCachedClient:
                 raise NotStoredError(f"{namespace}/{repository}:{tag}: not in the cache")
             return answer
         key = AnswerKey(self._context.scope(namespace), tag, repository)
-        if by_name:
-            return self._look_up(key, cache, row)
-        return self._relisting.decide(namespace, repository, lambda: self._look_up(key, cache, row))
+        return self._fetch_once(key, cache, row)
 
-    def _look_up(self, key: AnswerKey, cache: TagCache, listed: Listed | None) -> TagAnswer:
+    def _fetch_once(self, key: AnswerKey, cache: TagCache, listed: Listed | None) -> TagAnswer:
         """Return the answer; concurrent lookups of the same tag share one request."""
 
         def work() -> TagAnswer:

@@ -89,7 +89,7 @@ class CachedQuayClient:
         check_names(namespace, repository, tag)
         bound = self.bound(Run())
         known = bound.known_answer(namespace, repository, tag) if listed is None else None
-        return known or bound.tag_answer(namespace, repository, tag, listed=listed)
+        return known or bound.look_up(namespace, repository, tag, listed=listed)
 
     def has_tag(self, namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
         """Return the fields of `QuayClient.has_tag` that are stored, by Quay's names."""

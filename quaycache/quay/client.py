@@ -128,8 +128,7 @@ class QuayClient:
             repository: Its name within the namespace.
             tag: The tag's exact name; case counts.
             listed: The repository's row in a listing. If given, a 404 is retried, because a lagging
-                replica may not know the repository yet; and after a refusal the namespace is listed
-                again, which decides whether the repository is gone.
+                replica may not know the repository yet.
 
         Raises:
             AuthenticationError: If the repository is missing or private; that never means that
@@ -138,7 +137,7 @@ class QuayClient:
             QuayAPIError: If the server sends no usable answer.
         """
         check_names(namespace, repository, tag)
-        return self.bound(self._run).tag_answer(namespace, repository, tag, listed=listed)
+        return self.bound(self._run).fetch_tag(namespace, repository, tag, listed=listed)
 
     def has_tag(self, namespace: str, repository: str, tag: str) -> dict[str, Any] | None:
         """Return the JSON object of a tag as Quay sent it, or None if the tag is absent.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     # What a worker hands to the caller's thread: its lookup, if it got one; the answer or the
     # error; and whether the error ends the run.
-    Outcome = tuple[Lookup | None, TagAnswer | None, Exception | None, bool]
+    Outcome = tuple[Lookup | None, TagAnswer | None, BaseException | None, bool]
 
 LOG = LazyLogger(__name__)
 
@@ -245,7 +245,7 @@ class FanOut:
         """Make one of the queued lookups, in a worker's thread."""
         lookup: Lookup | None = None
         answer: TagAnswer | None = None
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             lookup = self._work.get()
             _, namespace, tag = lookup.target
@@ -253,14 +253,14 @@ class FanOut:
                 answer = lookup.client.tag_answer(
                     namespace, lookup.repository, tag, listed=lookup.listed
                 )
-        except Exception as error:  # noqa: BLE001 - it is raised in the caller's thread
+        except BaseException as error:  # noqa: BLE001 - it is raised in the caller's thread
             failure = error
         is_fatal = failure is not None and self._is_fatal(lookup, failure)
         self._outcomes.put((lookup, answer, failure, is_fatal))
         if is_fatal:
             self._run.cancel()
 
-    def _is_fatal(self, lookup: Lookup | None, failure: Exception) -> bool:
+    def _is_fatal(self, lookup: Lookup | None, failure: BaseException) -> bool:
         """Return whether a failure ends the run."""
         if lookup is None or not isinstance(failure, QuayAPIError):
             return True

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from quaycache._lazy import LazyLogger
+from quaycache.errors import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -62,7 +63,11 @@ class WorkQueue:
             self._waiting.append(lookup)
 
     def get(self) -> Lookup:
-        """Return the next lookup to make; callable once for each lookup that was put."""
+        """Return a lookup to be made now; there are as many as were put.
+
+        Raises:
+            Cancelled: If the run is cancelled, and none is ready.
+        """
         with self._getting:
             if not self._started_at:
                 self._started_at = self._filled_at = time.monotonic()
@@ -75,7 +80,9 @@ class WorkQueue:
                 self._wait_spent += self._filled_at - began
                 elapsed = self._filled_at - self._started_at
                 budget = _WAIT_BUDGET_SECONDS + _WAIT_BUDGET_SHARE * elapsed
-                if self._wait_spent > budget or self._run.cancelled.is_set():
+                if self._run.cancelled.is_set() and not self._batch:
+                    raise Cancelled("cancelled")
+                if self._wait_spent > budget:
                     self._coordinating = False
             return self._batch.pop()
 

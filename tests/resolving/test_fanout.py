@@ -141,18 +141,23 @@ class TestBrokenClient:
 
         assert len(run(Odd(client))[0]) == 5
 
+    @pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
     def test_an_exception_in_the_work_queue_ends_the_run(
-        self, client: QuayClient, embedded_quay: EmbeddedQuay, monkeypatch: pytest.MonkeyPatch
+        self,
+        client: QuayClient,
+        embedded_quay: EmbeddedQuay,
+        monkeypatch: pytest.MonkeyPatch,
+        error: type[BaseException],
     ) -> None:
         embedded_quay.registry.populate("kolla", 5, tag="v1")
 
         def get(_: WorkQueue) -> None:
-            raise ZeroDivisionError
+            raise error
 
         monkeypatch.setattr(WorkQueue, "get", get)
         with ThreadPoolExecutor(1) as threads:
             running = threads.submit(resolve, [URI], client=client, keep_going=True)
-            assert isinstance(running.exception(HANG_GUARD), ZeroDivisionError)
+            assert isinstance(running.exception(HANG_GUARD), error)
 
 
 class TestIdentities:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import pytest
 
+from quaycache.errors import Cancelled
 from quaycache.model import Listed
 from quaycache.resolving.lookup import Lookup, Target
 from quaycache.resolving.tag_client import BoundClient
 from quaycache.resolving.work_queue import WorkQueue
 from quaycache.run import Run
+from tests.conftest import HANG_GUARD
 
 NAMES = [f"r{number:02}" for number in range(40)]
 
@@ -90,12 +92,10 @@ def test_the_wait_for_other_runs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_cancelled_run_does_not_wait() -> None:
     run = Run()
     queue = queue_of(Client(*NAMES, times=1_000_000), run)
-    taken: list[Lookup] = []
-    worker = threading.Thread(target=lambda: taken.append(queue.get()))
-    worker.start()
-    run.cancel()
-    worker.join(5)
-    assert len(taken) == 1
+    with ThreadPoolExecutor(1) as threads:
+        worker = threads.submit(queue.get)
+        run.cancel()
+        assert isinstance(worker.exception(HANG_GUARD), Cancelled)
 
 
 @pytest.mark.parametrize("outcome", [MemoryError(), None, 7])
