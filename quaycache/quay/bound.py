@@ -149,7 +149,7 @@ class BoundQuayClient:
 
     def known_answers(
         self,
-        namespace: str,  # noqa: ARG002 - as above
+        namespace: str,  # noqa: ARG002 - a client with a cache uses it
         tag: str,  # noqa: ARG002
         repositories: Iterable[Repository],
         page: ListingPage,
