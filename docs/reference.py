@@ -31,7 +31,7 @@ _ITEM: Final = re.compile(r"^- (\w+(?:, \w+)*): ")
 _WIDTH: Final = 70
 
 # The fan-out calls these; users do not.
-_INTERNAL: Final = {"bound", "known_answer", "known_answers", "claim", "begin_anew"}
+_INTERNAL: Final = {"bound", "known_answer", "known_answers", "claim"}
 
 _AREAS: Final = {
     "Queries": ("resolve", "resolve_quay_uri", "parse_query", "Query"),

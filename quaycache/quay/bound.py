@@ -188,21 +188,7 @@ class BoundQuayClient:
     def fetch_tag(
         self, namespace: str, repository: str, tag: str, *, listed: Listed | None = None
     ) -> TagAnswer:
-        """Request whether a repository carries a tag right now, and at which digest.
-
-        Args:
-            namespace: The repository's namespace.
-            repository: Its name within the namespace.
-            tag: The tag's exact name; case counts.
-            listed: The repository's row in a listing. If given, a 404 is retried, because a lagging
-                replica may not know the repository yet.
-
-        Raises:
-            AuthenticationError: If the repository is missing or private; that never means that
-                the tag is absent.
-            PermissionDeniedError, NotFoundError: Likewise.
-            QuayAPIError: If the server sends no usable answer.
-        """
+        """Request the answer as `quaycache.quay.client.QuayClient.tag_answer` describes it."""
         fields, checked_at = self.tag_fields(namespace, repository, tag, listed)
         found = None if fields is None else parse_tag(fields)
         return TagAnswer(found, checked_at, Provenance.FETCHED)

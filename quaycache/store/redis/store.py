@@ -11,14 +11,13 @@ from quaycache.model import StoredAnswer, StoredListing
 from quaycache.store.entry import Entry
 from quaycache.store.fail_open import FailOpen
 from quaycache.store.keys import AnswerKey, Key, ListingKey, Scope, encode_key
-from quaycache.store.protocol import Claimed, Description, Pruned, Row
+from quaycache.store.protocol import RETENTION, Claimed, Description, Pruned, Row
 from quaycache.store.redis.commands import RedisCommands
 from quaycache.store.redis.server import RedisServer
 
 T = TypeVar("T")
 
 _WAIT: Final = 1.0
-_RETENTION: Final = 30 * 86400.0
 
 
 class RedisStore:
@@ -41,7 +40,7 @@ class RedisStore:
         SettingsError: If the URL is invalid. The message holds no part of it.
     """
 
-    def __init__(self, url: str, *, wait: float = _WAIT, retention: float = _RETENTION) -> None:
+    def __init__(self, url: str, *, wait: float = _WAIT, retention: float = RETENTION) -> None:
         self._server = RedisServer(url, wait)
         self._commands = RedisCommands(self._server, retention)
         self._fail_open = FailOpen(
